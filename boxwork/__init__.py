@@ -1,0 +1,56 @@
+"""Boxwork: everything is a hashing problem.
+
+The front door: it re-exports, lazily, and does nothing else.  `import boxwork.pulse` needs numpy alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# name -> module; what stands here is public, everything else may move
+_EXPORTS = {
+    "Boxwork": "boxwork.app",
+    "open": "boxwork.app",
+    "derivation": "boxwork.box",
+    "Derivation": "boxwork.box",
+    "Ref": "boxwork.keys",
+    "ref_of": "boxwork.keys",
+    "Setting": "boxwork.settings",
+    "Pack": "boxwork.pack",
+    "Page": "boxwork.pack",
+    "BoxworkError": "boxwork.errors",
+    "errors": "boxwork.errors",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+
+def __getattr__(name: str) -> Any:
+    module = _EXPORTS.get(name)
+    if module is None:
+        raise AttributeError(f"module 'boxwork' has no attribute {name!r}; it has: {', '.join(sorted(_EXPORTS))}")
+    loaded = importlib.import_module(module)
+    value = loaded if module.rsplit(".", 1)[-1] == name else getattr(loaded, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from boxwork import errors as errors
+    from boxwork.app import Boxwork as Boxwork
+    from boxwork.app import open as open
+    from boxwork.box import Derivation as Derivation
+    from boxwork.box import derivation as derivation
+    from boxwork.errors import BoxworkError as BoxworkError
+    from boxwork.keys import Ref as Ref
+    from boxwork.keys import ref_of as ref_of
+    from boxwork.pack import Pack as Pack
+    from boxwork.pack import Page as Page
+    from boxwork.settings import Setting as Setting

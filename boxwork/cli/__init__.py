@@ -1,0 +1,1 @@
+"""The command line: every call of the platform, typed by a person or a script."""

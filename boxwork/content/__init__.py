@@ -1,0 +1,1 @@
+"""Keeps bytes that never change, named by their hash."""

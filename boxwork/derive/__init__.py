@@ -1,0 +1,1 @@
+"""Computes bytes from bytes, once per distinct input (the cache)."""

@@ -1,0 +1,89 @@
+"""A pack: ready-made boxes, one folder each, as one frozen value.
+
+A pack imports the front door only, sees no other pack and loads heavy libraries when a box runs.  It is found
+by being given to `Boxwork(packs=…)`, by a scan of `boxwork.packs`, or by the entry-point group `boxwork.packs`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from boxwork.box import Derivation
+from boxwork.errors import BadInput
+from boxwork.settings import Setting
+
+ENTRY_POINTS = "boxwork.packs"
+
+Routes = Callable[[Any], list[Any]]  # work -> Starlette routes
+Opener = Callable[[Any], Any]  # work -> what the pack keeps while the node is open; has close()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An entry in the navigation: what it is called and where it is."""
+
+    title: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A folder of boxes.  Every field but the first two may be left out.
+
+    boxes     the derivations it offers, by their names to `boxwork derive` and `/derive/{box}`
+    routes    called with the open node, answers with the routes to mount
+    settings  what can be set; names begin with the pack's name
+    pages     entries in the navigation
+    commands  a command group for the command line, called with nothing, answers with a cyclopts App
+    opener    called when the node is opened, answers with the pack's own part of it (`work.part(name)`)
+    """
+
+    name: str
+    summary: str
+    boxes: tuple[Derivation[..., Any], ...] = ()
+    routes: Routes | None = None
+    settings: tuple[Setting, ...] = ()
+    pages: tuple[Page, ...] = ()
+    commands: Callable[[], Any] | None = None
+    opener: Opener | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or not self.name.islower():
+            raise BadInput(f"a pack's name is a lower-case identifier, not {self.name!r}")
+        for setting in self.settings:
+            if not setting.name.startswith(self.name + "."):
+                raise BadInput(f"pack {self.name}: the setting {setting.name!r} must begin with '{self.name}.'")
+
+
+def find_packs(given: Iterable[Pack | str] = ()) -> tuple[Pack, ...]:
+    """All packs: those given (values, or module names with a `PACK`), then shipped, then installed by others.
+
+    The first of a name wins.
+    """
+    found: dict[str, Pack] = {}
+    for pack in given:
+        value = _load(pack) if isinstance(pack, str) else pack
+        found.setdefault(value.name, value)
+    import boxwork.packs
+
+    for module in sorted(pkgutil.iter_modules(boxwork.packs.__path__, "boxwork.packs."), key=lambda m: m.name):
+        value = _load(module.name)
+        found.setdefault(value.name, value)
+    for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
+        value = entry.load()
+        if not isinstance(value, Pack):
+            raise BadInput(f"the entry point {entry.name!r} of {ENTRY_POINTS} is {value!r}, not a Pack")
+        found.setdefault(value.name, value)
+    return tuple(found.values())
+
+
+def _load(name: str) -> Pack:
+    pack = getattr(importlib.import_module(name), "PACK", None)
+    if not isinstance(pack, Pack):
+        raise BadInput(f"{name} has no PACK: write `PACK = Pack({name.rsplit('.', 1)[-1]!r}, \"…\")` in it")
+    return pack

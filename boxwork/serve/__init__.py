@@ -1,0 +1,1 @@
+"""Is the HTTP and WebSocket edge."""

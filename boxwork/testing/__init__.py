@@ -1,0 +1,1 @@
+"""The shipped test kit: contract suites, a fake clock, faults and workloads."""
