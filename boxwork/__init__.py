@@ -13,9 +13,16 @@ __version__ = "0.1.0"
 # name -> module; what stands here is public, everything else may move
 _EXPORTS = {
     "Boxwork": "boxwork.app",
+    "Work": "boxwork.app",
     "open": "boxwork.app",
+    "asgi": "boxwork.serve.http",
+    "Blob": "boxwork.derive.handles",
+    "File": "boxwork.derive.handles",
+    "Tree": "boxwork.content.tree",
     "derivation": "boxwork.box",
     "Derivation": "boxwork.box",
+    "transaction": "boxwork.transactions",
+    "Transaction": "boxwork.transactions",
     "Ref": "boxwork.keys",
     "ref_of": "boxwork.keys",
     "Setting": "boxwork.settings",
@@ -45,12 +52,19 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from boxwork import errors as errors
     from boxwork.app import Boxwork as Boxwork
+    from boxwork.app import Work as Work
     from boxwork.app import open as open
     from boxwork.box import Derivation as Derivation
     from boxwork.box import derivation as derivation
+    from boxwork.content.tree import Tree as Tree
+    from boxwork.derive.handles import Blob as Blob
+    from boxwork.derive.handles import File as File
     from boxwork.errors import BoxworkError as BoxworkError
     from boxwork.keys import Ref as Ref
     from boxwork.keys import ref_of as ref_of
     from boxwork.pack import Pack as Pack
     from boxwork.pack import Page as Page
+    from boxwork.serve.http import asgi as asgi
     from boxwork.settings import Setting as Setting
+    from boxwork.transactions import Transaction as Transaction
+    from boxwork.transactions import transaction as transaction

@@ -50,10 +50,11 @@ class Derivation(Generic[P, R]):
     """A box over content.  Calling it is calling the plain function: nothing is looked up or stored."""
 
     def __init__(self, function: Callable[P, R], name: str, terms: Terms) -> None:
+        # First, because it also takes over the function's own attributes, whatever their names.
+        functools.update_wrapper(self, function)
         self.function = function
         self.name = name
         self.terms = terms
-        functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -118,8 +119,9 @@ def derivation(
             raise BadInput(f"@derivation({field}={value!r}): give a list of names, {field}=[{value!r}]")
     if worker not in WORKERS:
         raise BadInput(f"@derivation(worker={worker!r}): there are {', '.join(WORKERS)}")
-    terms = Terms(tuple(pins), tuple(ignores), tuple(files), tuple(env), version, worker,
-                  timeout_s, memory_bytes_max, durable)
+    terms = Terms(
+        tuple(pins), tuple(ignores), tuple(files), tuple(env), version, worker, timeout_s, memory_bytes_max, durable
+    )
 
     def make(target: Callable[P, R]) -> Derivation[P, R]:
         if isinstance(target, Derivation):

@@ -16,10 +16,19 @@
     │   ├── StorageFull        no space left, or the quota is reached
     │   └── StorageReadOnly    the directory or bucket does not take writes
     ├── FormatError            the data directory is of another format, or of no format
-    └── DerivationError        a box ran, or should have run, and there is no output
-        ├── DerivationFailed   the function raised
-        ├── DerivationCancelled everyone who waited has left
-        └── InputChanged       a file it read changed while it ran; nothing was stored
+    ├── DerivationError        a box ran, or should have run, and there is no output
+    │   ├── DerivationFailed   the function raised
+    │   ├── DerivationCancelled everyone who waited has left
+    │   └── InputChanged       a file it read changed while it ran; nothing was stored
+    └── StateError             a transaction was not committed, or nobody knows
+        ├── Refused            a precondition does not hold: an answer, not a failure
+        │   └── BoundReached   a guarded merge would leave its bounds
+        ├── TransactionAborted lanes `locking` and `occ` only: somebody else was faster, run it again
+        ├── Impure             a transaction reads clocks, chance, files or the network behind `tx`
+        ├── CommitUnknown      the answer was lost: it may have happened; ask again with the same `once`
+        ├── LogCorrupt         the log is damaged where it was already durable
+        ├── StateInUse         another process owns the facts of this directory
+        └── Lagged             a watcher was too slow and missed changes: read again, then watch again
 
     InvariantBroken            outside the tree: our bug, never caught
 
@@ -41,7 +50,7 @@ class BoxworkError(Exception):
     status: ClassVar[int] = 500
     retry: ClassVar[Retry] = "unknown"
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, /, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
@@ -158,6 +167,56 @@ class DerivationCancelled(DerivationError):
 
 class InputChanged(DerivationError):
     code = "derivation.input_changed"
+    status = 409
+    retry: ClassVar[Retry] = "now"
+
+
+class StateError(BoxworkError):
+    code = "state"
+    status = 500
+    retry: ClassVar[Retry] = "unknown"
+
+
+class Refused(StateError):
+    code = "transaction.refused"
+    status = 409
+    retry: ClassVar[Retry] = "never"
+
+
+class BoundReached(Refused):
+    code = "transaction.bound"
+
+
+class TransactionAborted(StateError):
+    code = "transaction.aborted"
+    status = 409
+    retry: ClassVar[Retry] = "now"
+
+
+class Impure(StateError):
+    code = "transaction.impure"
+    status = 422
+    retry: ClassVar[Retry] = "never"
+
+
+class CommitUnknown(StateError):
+    code = "commit.unknown"
+    status = 503
+
+
+class LogCorrupt(StateError):
+    code = "log.corrupt"
+    retry: ClassVar[Retry] = "never"
+
+
+class StateInUse(StateError):
+    code = "state.in_use"
+    status = 503
+    retry: ClassVar[Retry] = "later"
+
+
+class Lagged(StateError):
+    code = "watch.lagged"
     status = 409
     retry: ClassVar[Retry] = "now"
 

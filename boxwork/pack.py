@@ -11,16 +11,21 @@ import importlib.metadata
 import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from boxwork.box import Derivation
 from boxwork.errors import BadInput
+from boxwork.keys import Ref
 from boxwork.settings import Setting
+from boxwork.transactions import Transaction
 
 ENTRY_POINTS = "boxwork.packs"
 
 Routes = Callable[[Any], list[Any]]  # work -> Starlette routes
 Opener = Callable[[Any], Any]  # work -> what the pack keeps while the node is open; has close()
+Prepare = Callable[[Ref], tuple[Derivation[..., Any], dict[str, Any]]]
+Sample = Callable[[Path, Callable[[int, int], None]], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +40,31 @@ class Page:
 class Pack:
     """A folder of boxes.  Every field but the first two may be left out.
 
-    boxes     the derivations it offers, by their names to `boxwork derive` and `/derive/{box}`
-    routes    called with the open node, answers with the routes to mount
-    settings  what can be set; names begin with the pack's name
-    pages     entries in the navigation
-    commands  a command group for the command line, called with nothing, answers with a cyclopts App
-    opener    called when the node is opened, answers with the pack's own part of it (`work.part(name)`)
+    boxes         the derivations it offers, by their names to `boxwork derive` and `/derive/{box}`
+    transactions  the transactions it offers, by their names to `boxwork commit` and `work.commit`
+    routes        called with the open node, answers with the routes to mount
+    settings      what can be set; names begin with the pack's name
+    pages         entries in the navigation
+    commands      a command group for the command line, called with nothing, answers with a cyclopts App
+    opener        called at the first `work.part(name)`, answers with the pack's own part of the node
+    suffixes      the files of a folder that are this pack's, in lower case: (".jpg", ".png")
+    prepare       called with the ref of such a file that was taken in, answers with a box and its inputs: what
+                  people will ask for first, derived ahead
+    sample        called with (directory, progress(done, total)), fills it with made-up files, answers how many
     """
 
     name: str
     summary: str
     boxes: tuple[Derivation[..., Any], ...] = ()
+    transactions: tuple[Transaction[..., Any], ...] = ()
     routes: Routes | None = None
     settings: tuple[Setting, ...] = ()
     pages: tuple[Page, ...] = ()
     commands: Callable[[], Any] | None = None
     opener: Opener | None = None
+    suffixes: tuple[str, ...] = ()
+    prepare: Prepare | None = None
+    sample: Sample | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or not self.name.islower():
@@ -85,5 +99,5 @@ def find_packs(given: Iterable[Pack | str] = ()) -> tuple[Pack, ...]:
 def _load(name: str) -> Pack:
     pack = getattr(importlib.import_module(name), "PACK", None)
     if not isinstance(pack, Pack):
-        raise BadInput(f"{name} has no PACK: write `PACK = Pack({name.rsplit('.', 1)[-1]!r}, \"…\")` in it")
+        raise BadInput(f'{name} has no PACK: write `PACK = Pack({name.rsplit(".", 1)[-1]!r}, "…")` in it')
     return pack

@@ -6,6 +6,7 @@ defaults < `boxwork.toml` < environment (`BOXWORK_CONTENT_INLINE_BYTES_MAX`) < f
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,8 +50,13 @@ class Setting:
                 return text in TRUE
             if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
                 raise TypeError
-            return kind(raw.replace("_", "") if kind is not str and isinstance(raw, str) else raw)
-        except (TypeError, ValueError):
+            value = kind(raw.replace("_", "") if kind is not str and isinstance(raw, str) else raw)
+            # 3.7 is not an integer, and a limit of "nan" would hold nothing.
+            cut = kind is int and isinstance(raw, float) and value != raw
+            if cut or (isinstance(value, float) and not math.isfinite(value)):
+                raise ValueError(raw)
+            return value
+        except (TypeError, ValueError, OverflowError):
             raise BadInput(
                 f"setting {self.name} from {source} is {raw!r}; expected {kind.__name__}"
                 f"{f' in {self.unit}' if self.unit else ''}, for example {self.default!r}",
@@ -75,7 +81,7 @@ class Settings(Mapping[str, Value]):
         return len(self._values)
 
     def where(self, name: str) -> str:
-        """"default", the path of the file, the name of the variable, or "flag"."""
+        """ "default", the path of the file, the name of the variable, or "flag"."""
         return self._sources[name]
 
     def integer(self, name: str) -> int:
