@@ -1,0 +1,1 @@
+"""Where finished intervals go: memory, the embedded database, Redis, Prometheus, OTLP."""

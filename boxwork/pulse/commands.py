@@ -1,0 +1,336 @@
+"""The command line of the histograms: `boxwork pulse top | show | export`, and `boxwork agent`.
+
+`commands(source, as_json)` makes the group, `agent` is a plain function; the house wires both.  A source is a
+directory of the embedded history (`data/pulse`) or the URL of a Redis.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from boxwork.clock import SECOND_NS
+from boxwork.errors import BadInput, NotFound
+from boxwork.pulse import agent as agents
+from boxwork.pulse import page
+from boxwork.pulse.query import Answer
+from boxwork.pulse.recorder import Pulse
+from boxwork.pulse.series_name import Pattern
+from boxwork.pulse.sinks.sink import SeriesInfo
+
+DATA_VARIABLE = "BOXWORK_DATA"
+BAR = 40  # columns of the longest bar of `show`
+NARROW = 100  # columns of a terminal below which `top` shows fewer quantiles
+ROWS_MAX = 40  # rows of `top` on a terminal; `--json` and `--rows` show more
+
+From = Annotated[str, Parameter(name=["--from"], help="Directory of the history, or redis://host:port.")]
+Last = Annotated[str, Parameter(help="How far back to look: 30s, 15m, 24h, 7d.")]
+Json = Annotated[bool, Parameter(negative="")]
+
+
+def commands(source: str | None = None, *, as_json: bool = False) -> App:
+    """The group `pulse`; `source` and `as_json` are what the program was told before it came here."""
+    app = App(name="pulse", help="Live latency histograms: see them, ask them, take them elsewhere.")
+    default = source or os.path.join(os.environ.get(DATA_VARIABLE, "data"), "pulse")
+
+    @app.command
+    def top(
+        pattern: str = "*",
+        *,
+        last: Last = "60s",
+        once: Json = False,
+        rows: int = ROWS_MAX,
+        json: Json = as_json,
+        from_: From = default,
+    ) -> None:
+        """Show every series and its quantiles, again each second, the busiest first."""
+        with _opened(from_) as pulse:
+            if json:
+                for info, answer in _answers(pulse, pattern, last):
+                    _print_json({"unit": info.unit, **answer.as_json()})
+                return
+            console = Console()
+            if once or not console.is_terminal:
+                console.print(_table(pulse, pattern, last, rows, console.width))
+                return
+            pause = threading.Event()
+            first = _table(pulse, pattern, last, rows, console.width)
+            try:
+                with Live(first, console=console, auto_refresh=False) as live:
+                    while not pause.wait(1.0):
+                        live.update(_table(pulse, pattern, last, rows, console.width), refresh=True)
+            except KeyboardInterrupt:
+                pass
+
+    @app.command
+    def show(pattern: str, *, last: Last = "1h", json: Json = as_json, from_: From = default) -> None:
+        """Show one distribution: quantiles, coverage and the shape."""
+        with _opened(from_) as pulse:
+            answer = pulse.query(pattern, last_seconds=duration(last))
+            if not answer.series:
+                raise NotFound(f"no series matches {pattern!r}; `boxwork pulse top` lists them")
+            if json:
+                _print_json(answer.as_json())
+            else:
+                unit = next(info.unit for info in pulse.catalog() if info.name == answer.series[0])
+                Console(highlight=False).print(describe(answer, unit), markup=False)
+
+    @app.command
+    def export(
+        pattern: str, *, last: Last = "1h", format: str = "json", out: Path | None = None, from_: From = default
+    ) -> None:
+        """Write intervals of matching series: json (a line each), csv (quantiles), or blobs (the stored format)."""
+        if format not in ("json", "csv", "blobs"):
+            raise BadInput(f"--format {format!r} is not known; there are json, csv and blobs")
+        with _opened(from_) as pulse:
+            target = out.open("wb") if out is not None else sys.stdout.buffer
+            try:
+                for chunk in exported(pulse, pattern, duration(last), format):
+                    target.write(chunk)
+                target.flush()
+            finally:
+                if out is not None:
+                    target.close()
+
+    return app
+
+
+def agent(
+    *targets: str,
+    site: str,
+    to: str | None = None,
+    host: str = "0.0.0.0",
+    port: int = 8765,
+    listen: int | None = None,
+    every: float = agents.PERIOD_SECONDS,
+    json: Json = False,
+) -> None:
+    """Measure the paths from this site: NAME=agent://host:port, NAME=tcp://…, NAME=udp://…, NAME=http://….
+
+    Other agents are answered on `--port`; measured datagrams and statsd are taken on `--listen`.  `--to` is where
+    the histograms go: a directory or redis://host:port; without it they stay in memory.
+    """
+    console = Console()
+    live = Live(console=console, auto_refresh=False) if console.is_terminal and not json else None
+
+    def report(running: agents.Agent) -> None:
+        lines = running.lines()
+        if live is not None:
+            live.update(_paths(running, lines), refresh=True)
+            return
+        for line in lines:
+            _print_json(
+                {
+                    "src": line.src,
+                    "dst": line.dst,
+                    "probe": line.probe,
+                    "count": line.count,
+                    "lost": line.lost,
+                    "p50_ms": _finite(line.p50_ms),
+                    "p99_ms": _finite(line.p99_ms),
+                    "coverage": line.coverage,
+                }
+            )
+
+    if live is not None:
+        live.start()
+    try:
+        agents.run_agent(
+            site,
+            list(targets),
+            sink=to,
+            host=host,
+            port=port,
+            measured_port=listen,
+            period_seconds=every,
+            report=report,
+        )
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if live is not None:
+            live.stop()
+
+
+def duration(text: str) -> float:
+    """Seconds of `30s`, `15m`, `24h`, `7d`, or of a plain number."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number = text.strip().removeprefix("-")
+    unit = units.get(number[-1:])
+    try:
+        seconds = float(number[:-1]) * unit if unit is not None else float(number)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < 1e10:
+        raise BadInput(f"{text!r} is not a duration; write 30s, 15m, 24h or 7d")
+    return seconds
+
+
+def exported(pulse: Pulse, pattern: str, seconds: float, format: str) -> Iterator[bytes]:
+    """The lines or blobs of `export`, series after series, in order of time."""
+    end = pulse.clock.now_ns()
+    start = end - round(seconds * SECOND_NS)
+    if format == "csv":
+        yield b"series,start_ns,width_ns,count,min,p50,p90,p99,p999,max,lost,covered,state\n"
+    for info in pulse.reader.matching(Pattern.parse(pattern)):
+        name = str(info.name)
+        if format == "blobs":
+            data = page.history(pulse, name, start, end, columns_max=1_000_000)
+            encoded = name.encode()
+            yield len(encoded).to_bytes(4, "little") + encoded + len(data).to_bytes(4, "little") + data
+            continue
+        found = page.columns(pulse, name, start, end, columns_max=1_000_000)
+        for column in found["columns"]:
+            if format == "json":
+                yield (json.dumps({"series": name, "width_ns": found["width_ns"], **column}) + "\n").encode()
+            else:
+                quantiles = column["quantiles"] or [""] * len(page.QUANTILES)
+                values = [
+                    name,
+                    column["t"],
+                    found["width_ns"],
+                    column["count"],
+                    column["min"],
+                    *quantiles,
+                    column["max"],
+                    column["lost"],
+                    column["covered"],
+                    column["state"],
+                ]
+                cells = ["" if value is None else str(value) for value in values]
+                cells[0] = '"' + cells[0].replace('"', '""') + '"'
+                yield (",".join(cells) + "\n").encode()
+
+
+def describe(answer: Answer, unit: str) -> str:
+    """A distribution as text: a bar for each octave, quantiles, and what was seen of the time."""
+    histogram, coverage = answer.histogram, answer.coverage
+    lines = [", ".join(map(str, answer.series[:4])) + (" …" if len(answer.series) > 4 else "")]
+    if not histogram.empty:
+        values, counts = histogram.cells()
+        octaves: dict[int, int] = {}
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+            magnitude = math.floor(math.log2(abs(value))) if value else -1
+            place = magnitude + 1 if value >= 0 else -magnitude - 1
+            octaves[place] = octaves.get(place, 0) + count
+        longest = max(octaves.values())
+        for place in range(min(octaves), max(octaves) + 1):
+            low = 0.0 if place == 0 else math.copysign(2.0 ** (abs(place) - 1), place)
+            count = octaves.get(place, 0)
+            lines.append(f"{amount(low, unit):>10} {'█' * math.ceil(BAR * count / longest):<{BAR}} {count}")
+        shares = (0.5, 0.9, 0.99, 0.999)
+        for share, value in zip(shares, histogram.quantiles(shares), strict=True):
+            lines.append(f"p{share * 100:g}".rjust(10) + f" {amount(value, unit)}")
+        lines.append(f"{'min':>10} {amount(histogram.minimum, unit)}")
+        lines.append(f"{'max':>10} {amount(histogram.maximum, unit)}")
+        if histogram.negative_fraction:
+            lines.append(f"{'below 0':>10} {histogram.negative_fraction:.2%}: the clocks of the two ends disagree")
+    lines.append(f"{'samples':>10} {histogram.count}")
+    lines.append(
+        f"{'seen':>10} {coverage.ratio:.1%} of the time, {coverage.silent_ns / SECOND_NS:.0f} s silent, "
+        f"{coverage.gap_ns / SECOND_NS:.0f} s not there, {coverage.lost} lost, {coverage.clock_steps} clock steps"
+    )
+    return "\n".join(lines)
+
+
+def amount(value: float, unit: str) -> str:
+    """A figure with three digits in the unit that fits."""
+    if math.isnan(value):
+        return "–"
+    if unit == "ns":
+        for limit, name in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
+            if abs(value) >= limit:
+                return f"{value / limit:.3g} {name}"
+        return f"{value:.3g} ns"
+    if unit == "ppm":
+        return f"{value / 1e4:.3g} %"
+    if unit.startswith("bytes"):
+        for limit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+            if abs(value) >= limit:
+                return f"{value / limit:.3g} {name}{unit.removeprefix('bytes')}"
+        return f"{value:.3g} B{unit.removeprefix('bytes')}"
+    return f"{value:.3g} {unit}".rstrip()
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[Pulse]:
+    if "://" not in source and not Path(source).is_dir():
+        raise BadInput(f"there is no history in {source!r}: name one with --from DIR or --from redis://host:port")
+    pulse = Pulse(source, threaded=False)
+    try:
+        yield pulse
+    finally:
+        pulse.close()
+
+
+def _answers(pulse: Pulse, pattern: str, last: str) -> list[tuple[SeriesInfo, Answer]]:
+    infos = pulse.reader.matching(Pattern.parse(pattern))
+    end = pulse.clock.now_ns()
+    answers = pulse.reader.query_each(infos, end - round(duration(last) * SECOND_NS), end) if infos else []
+    pairs = zip(infos, answers, strict=True)
+    return sorted(pairs, key=lambda pair: (-pair[1].histogram.count, str(pair[0].name)))
+
+
+def _table(pulse: Pulse, pattern: str, last: str, rows: int, width: int) -> Table:
+    """`width` is that of the terminal: on a narrow one the quantiles between are left out."""
+    shares = (0.5, 0.9, 0.99, 0.999) if width >= NARROW else (0.5, 0.99)
+    table = Table(title=f"{pattern}, last {last}", expand=True)
+    table.add_column("series", overflow="fold", min_width=24)
+    for heading in ("per s", *(f"p{share * 100:g}" for share in shares), "max", "lost", "seen"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    seconds = duration(last)
+    answers = _answers(pulse, pattern, last)
+    for info, answer in answers[:rows]:
+        histogram, coverage = answer.histogram, answer.coverage
+        quantiles = [amount(value, info.unit) for value in histogram.quantiles(shares)]
+        highest = "–" if histogram.empty else amount(histogram.maximum, info.unit)
+        table.add_row(
+            str(info.name),
+            f"{histogram.count / seconds:.3g}",
+            *quantiles,
+            highest,
+            str(coverage.lost or ""),
+            f"{coverage.ratio:.0%}",
+        )
+    if len(answers) > rows:
+        table.caption = f"{len(answers) - rows} more: --rows {len(answers)}"
+    return table
+
+
+def _paths(running: agents.Agent, lines: list[agents.PathLine]) -> Table:
+    table = Table(title=f"{running.site}, port {running.port}, last minute")
+    for heading in ("from", "to", "by", "answers", "lost", "p50", "p99"):
+        table.add_column(heading, justify="left" if heading in ("from", "to", "by") else "right")
+    for line in lines:
+        table.add_row(
+            line.src,
+            line.dst,
+            line.probe,
+            str(line.count),
+            str(line.lost or ""),
+            amount(line.p50_ms * 1e6, "ns"),
+            amount(line.p99_ms * 1e6, "ns"),
+        )
+    if running.failures:
+        table.caption = "; ".join(f"{name}: {reason}" for name, reason in sorted(running.failures.items()))
+    return table
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value), flush=True)

@@ -1,0 +1,136 @@
+"""The commands on a real history, as a person and as a script would call them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from boxwork.errors import BadInput, NotFound
+from boxwork.pulse import Pulse
+from boxwork.pulse.commands import agent, amount, commands, describe, duration, exported
+from boxwork.pulse.interval import Interval
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("pulse")
+    with Pulse(str(path)) as pulse:
+        for value in range(1, 1001):
+            pulse.series("derive.run", box="shout").record(value * 1000)
+        pulse.series("path", dst="cme").record(-5000)
+        pulse.series("path", dst="cme").record(0)
+    return str(path)
+
+
+def run(*arguments: str, source: str, as_json: bool = False) -> None:
+    commands(source, as_json=as_json)(list(arguments), exit_on_error=False, result_action="return_value")
+
+
+def test_top_lists_the_busiest_first(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run("top", "--once", source=source)
+    text = capsys.readouterr().out
+    assert text.index("derive.run") < text.index("path{")
+    assert "990 us" in text or "0.99 ms" in text or "988 us" in text
+
+
+def test_top_for_scripts_is_a_line_of_json_for_each_series(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run("top", "derive*", source=source, as_json=True)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert 1000 == json.loads(line)["count"]
+
+
+def test_show_draws_the_shape_and_says_what_was_seen(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run("show", "path", source=source)
+    text = capsys.readouterr().out
+    assert "50.00%: the clocks of the two ends disagree" in text
+    assert "samples 2" in text
+    run("show", "derive.run", "--json", source=source)
+    assert 1_000_000 == json.loads(capsys.readouterr().out)["max"]
+    with pytest.raises(NotFound, match="nobody"):
+        run("show", "nobody", source=source)
+
+
+def test_export_writes_lines_tables_and_blobs(source: str, tmp_path: Path) -> None:
+    pulse = Pulse(source, threaded=False)
+    lines = [json.loads(line) for line in b"".join(exported(pulse, "derive.run", 60, "json")).splitlines()]
+    assert 1000 == sum(line["count"] for line in lines)
+    rows = list(csv.DictReader(io.StringIO(b"".join(exported(pulse, "*", 60, "csv")).decode())))
+    assert 1002 == sum(int(row["count"]) for row in rows)
+    assert {"derive.run{box=shout}", "path{dst=cme}"} == {row["series"] for row in rows}
+    pulse.close()
+    run("export", "path", "--format", "blobs", "--out", str(tmp_path / "out"), source=source)
+    data = (tmp_path / "out").read_bytes()
+    length = int.from_bytes(data[:4], "little")
+    assert b"path{dst=cme}" == data[4 : 4 + length]
+    first = data[4 + length + 4 + 8 :]
+    assert 2 == Interval.from_bytes(first[4 : 4 + int.from_bytes(first[:4], "little")]).histogram.count
+    with pytest.raises(BadInput, match="json, csv and blobs"):
+        run("export", "path", "--format", "xml", source=source)
+
+
+def test_a_source_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None:
+    missing = tmp_path / "nothing"
+    with pytest.raises(BadInput, match="--from"):
+        run("top", source=str(missing))
+    assert not missing.exists()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("15m", 900), ("-24h", 86400), ("7d", 604800), ("5", 5)])
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert seconds == duration(text)
+
+
+@pytest.mark.parametrize("text", ["", "s", "0", "5y", "nan"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="30s"):
+        duration(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (1234, "ns", "1.23 us"),
+        (-2.5e6, "ns", "-2.5 ms"),
+        (3, "ns", "3 ns"),
+        (2e9, "ns", "2 s"),
+        (250_000, "ppm", "25 %"),
+        (3 * 2**20, "bytes", "3 MiB"),
+        (2048, "bytes/s", "2 KiB/s"),
+        (5, "tasks", "5 tasks"),
+        (float("nan"), "ns", "–"),
+    ],
+)
+def test_amounts_have_the_unit_that_fits(value: float, unit: str, text: str) -> None:
+    assert text == amount(value, unit)
+
+
+def test_an_empty_answer_can_be_described() -> None:
+    assert "samples 0" in describe(Pulse(threaded=False).query("nobody", last_seconds=1), "ns")
+
+
+def test_the_agent_command_prints_paths_until_it_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from boxwork.pulse import agent as agents
+
+    plain = agents.run_agent
+
+    def twice(site: str, targets: list[str], **options: object) -> None:
+        stop = threading.Event()
+        report = options.pop("report")
+
+        def counted(running: agents.Agent) -> None:
+            report(running)  # type: ignore[operator]
+            if running.lines():
+                stop.set()
+
+        plain(site, targets, stop=stop, report=counted, report_seconds=0.2, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(agents, "run_agent", twice)
+    agent("self=udp://127.0.0.1:9", site="ny4", host="127.0.0.1", port=0, json=True)
+    assert {"src": "ny4", "dst": "self"}.items() <= json.loads(capsys.readouterr().out.splitlines()[0]).items()

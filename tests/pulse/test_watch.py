@@ -1,0 +1,150 @@
+"""Rules fire after their time, clear below their lower mark, and decide nothing on too little."""
+
+from __future__ import annotations
+
+import pytest
+from _clock import fake_clock
+
+from boxwork.clock import SECOND_NS
+from boxwork.errors import BadInput
+from boxwork.pulse import Pulse
+from boxwork.pulse.watch import Event, Rule, Watch
+from boxwork.testing.clock import FakeClock
+
+
+def second(pulse: Pulse, clock: FakeClock, *samples: int, name: str = "path") -> None:
+    for sample in samples:
+        pulse.series(name).record(sample)
+    clock.advance(SECOND_NS)
+    pulse.tick()
+
+
+def watched(rule: str) -> tuple[Pulse, FakeClock, list[Event], Watch]:
+    clock = fake_clock()
+    pulse = Pulse(clock=clock, threaded=False)
+    pulse.series("path")
+    events: list[Event] = []
+    watch = Watch(pulse, rule).start()
+    watch.subscribe(events.append)
+    return pulse, clock, events, watch
+
+
+def test_a_quantile_rule_fires_after_its_time_and_clears_below_its_lower_mark() -> None:
+    pulse, clock, events, watch = watched("p99(path) > 250us over 1s for 3s clear 200us")
+    for _ in range(5):
+        second(pulse, clock, 100_000)
+    for _ in range(3):
+        second(pulse, clock, 300_000)
+    assert [] == events
+    for _ in range(3):
+        second(pulse, clock, 300_000)
+    assert ["fired"] == [event.kind for event in events]
+    assert 300_000 == pytest.approx(events[0].value, rel=0.006)
+    assert 1 == len(watch.firing())
+    for _ in range(9):
+        second(pulse, clock, 230_000)  # below the mark, above the lower one: still firing
+    assert 1 == len(events)
+    for _ in range(6):
+        second(pulse, clock, 100_000)
+    assert ["fired", "cleared"] == [event.kind for event in events]
+    assert [] == watch.firing()
+
+
+def test_a_short_peak_does_not_fire() -> None:
+    pulse, clock, events, _ = watched("max(path) > 1ms over 1s for 3s")
+    for turn in range(20):
+        second(pulse, clock, 5_000_000 if turn % 3 == 0 else 10)
+    assert [] == events
+
+
+@pytest.mark.parametrize(
+    ("rule", "samples", "fires"),
+    [
+        ("share(path > 5ms) > 10% over 5s", [6_000_000, 1, 1, 1], True),
+        ("share(path > 5ms) > 30% over 5s", [6_000_000, 1, 1, 1], False),
+        ("negative(path) > 0.1 over 5s", [-5, 1, 1], True),
+        ("burn(path > 5ms, 99%) > 14.4 over 5s", [6_000_000, 1, 1, 1], True),
+        ("burn(path > 5ms, 99%) > 26 over 5s", [6_000_000, 1, 1, 1], False),
+        ("p50(path) < 10ns over 5s", [3], True),
+        ("count(path) > 2 over 2s", [1, 1, 1], True),
+        ("mean(path) > 1us over 5s and coverage > 0.9", [2000], True),
+    ],
+)
+def test_every_kind_of_rule_measures_what_it_says(rule: str, samples: list[int], fires: bool) -> None:
+    pulse, clock, events, _ = watched(rule)
+    for _ in range(8):
+        second(pulse, clock, *samples)
+    assert fires is bool(events)
+
+
+def test_loss_and_missing_coverage_can_be_watched() -> None:
+    pulse, clock, events, watch = watched("lost(path) > 0 over 5s")
+    watch.add("coverage(path) < 0.5 over 10s for 1s")
+    for _ in range(10):
+        second(pulse, clock, 5)
+    fired = [event.rule.kind for event in events if event.kind == "fired"]
+    assert ["coverage"] == fired  # before the first second there was nobody
+    assert "cleared" == events[-1].kind
+    pulse.series("path").lose(1)
+    second(pulse, clock, 5)
+    second(pulse, clock, 5)
+    assert "lost" == events[-1].rule.kind
+
+
+def test_silence_and_too_little_coverage_decide_nothing() -> None:
+    pulse, clock, events, _ = watched("p99(path) > 1us over 2s and coverage > 0.9")
+    second(pulse, clock, 5000)
+    clock.advance(600 * SECOND_NS)
+    for _ in range(3):
+        second(pulse, clock)
+    assert [] == [event for event in events if event.kind == "cleared"]
+
+
+def test_a_subscriber_that_raises_harms_nobody() -> None:
+    pulse, clock, events, watch = watched("p99(path) > 1us over 2s")
+    stop = watch.subscribe(lambda event: 1 / 0)
+    watch.subscribe(events.append)
+    for _ in range(3):
+        second(pulse, clock, 5000)
+    assert 2 == len(events)
+    stop()
+    watch.close()
+    assert {"kind", "rule", "value", "at_ns", "coverage"} == set(events[0].as_json())
+
+
+def test_rules_read_as_they_are_written() -> None:
+    rule = Rule.parse("p99.9(path{src=ny4,dst=*}) > 250us over 30s for 10s clear 200us and coverage > 90%")
+    expected = Rule(
+        "path{src=ny4,dst=*}",
+        "quantile",
+        True,
+        250_000,
+        share=0.999,
+        over_seconds=30,
+        for_seconds=10,
+        clear=200_000,
+        coverage_min=0.9,
+        name=rule.name,
+    )
+    assert expected == rule
+    assert 0.999 == pytest.approx(Rule.parse("p999(a) > 1ms").share)
+    assert (1e9, 0.99) == (Rule.parse("burn(a > 1s, 99%) > 2").limit, Rule.parse("burn(a > 1s, 99%) > 2").goal)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "p99(path)",
+        "p99(path) > 5parsecs",
+        "sum(path) > 5",
+        "share(path) > 1%",
+        "p99(path > 5ms) > 1ms",
+        "p99(path) > 5ms whenever",
+        "burn(path > 1ms, 100%) > 2",
+        "p99() > 5",
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused_with_an_example_or_a_reason(text: str) -> None:
+    with pytest.raises(BadInput):
+        Rule.parse(text)
