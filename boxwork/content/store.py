@@ -1,14 +1,19 @@
 """What it means to hold bytes: the protocol of every place and every wrapper.
 
 A *place* holds bytes (memory, a disk, a bucket, files where they lie); a *wrapper* is a store made of stores.
-All of them pass one exported contract, `boxwork.testing.store_contract`.
+All of them pass one exported contract, `boxwork.testing.stores.StoreContract`.
 """
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from boxwork.errors import BlobCorrupt, BlobMissing, StorageError, StorageFull, StorageReadOnly
 from boxwork.keys import Buffer, Ref
 
 
@@ -64,3 +69,64 @@ class Store(Protocol):
     def close(self) -> None:
         """Release what the store holds open; twice is once."""
         ...
+
+
+def as_file(data: bytes) -> BinaryIO:
+    """Bytes in memory as a file that, like every file a store opens, cannot be written to."""
+    return io.BufferedReader(io.BytesIO(data))
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory, and those above it that are missing, for this user alone."""
+    try:
+        for parent in (*reversed(directory.parents), directory):
+            if not parent.exists():
+                parent.mkdir(mode=0o700, exist_ok=True)
+        os.listdir(directory)
+    except OSError as reason:
+        raise storage_error(directory, reason) from reason
+
+
+# --- the errors every store words alike -----------------------------------------------------------------------
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def missing(ref: str) -> BlobMissing:
+    """No such blob; a text that is no ref at all raises `BadRef` here."""
+    ref = Ref.parse(str(ref))
+    return BlobMissing(f"{ref} is not here: put it, or add the place that holds it", ref=str(ref))
+
+
+def corrupt(ref: str, place: str, what: str) -> BlobCorrupt:
+    return BlobCorrupt(
+        f"{place} holds other bytes under {ref}: {what}; run `boxwork doctor` to repair it from a second place",
+        ref=str(ref),
+        place=place,
+    )
+
+
+def unexpected(found: Ref, expect: Ref) -> BlobCorrupt:
+    return BlobCorrupt(f"the stream is {found}, not {expect}: send it again", ref=str(expect), found=str(found))
+
+
+def no_room(place: str, size: int) -> StorageFull:
+    return StorageFull(f"{place} has no room for {size} bytes: free some, or run `boxwork gc`", place=place, size=size)
+
+
+def storage_error(path: str | os.PathLike[str], reason: OSError) -> StorageError:
+    """What the operating system said, as an error of ours: full, not writable, or something else."""
+    where = os.fspath(path)
+    said = reason.strerror or str(reason)
+    if reason.errno in FULL:
+        return StorageFull(f"no space for {where} ({said}): free some, or run `boxwork gc`", path=where)
+    if reason.errno in NOT_WRITABLE:
+        return StorageReadOnly(f"{where} may not be written ({said}): check its owner and mode", path=where)
+    return StorageError(f"{where}: {said}", path=where)
+
+
+def unreadable(path: str | os.PathLike[str], reason: OSError) -> StorageError:
+    where = os.fspath(path)
+    said = reason.strerror or str(reason)
+    return StorageError(f"{where} cannot be read ({said}): check owner and mode, or run `boxwork doctor`", path=where)

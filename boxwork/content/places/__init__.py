@@ -1,0 +1,1 @@
+"""Places: stores that hold the bytes themselves: memory, a disk, a bucket."""
