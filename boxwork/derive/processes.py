@@ -1,0 +1,243 @@
+"""Spawned worker processes: one conversation over a socket pair each, at most so many at a time.
+
+    parent → worker   a job                      worker → parent   ["running"], ["get", digest] …, then one answer
+    parent → worker   the bytes, for each "get"
+
+The time limit of a box begins with "running": what comes before, starting and importing, has a limit of its own.
+
+A message is its length in 8 bytes and a body.  A worker dies with its parent in two ways that back each other up:
+the kernel kills it (PR_SET_PDEATHSIG), and its socket ends.  The first counts the *thread* that started it as the
+parent, so workers are started by one thread that lives as long as the pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+import msgspec
+
+from boxwork.clock import SECOND_NS, monotonic_ns
+from boxwork.errors import Busy, DerivationCancelled, DerivationError, DerivationFailed
+
+Stop: TypeAlias = Callable[[], object]
+
+LENGTH = struct.Struct("<Q")
+# A job or an answer is held in memory whole.  Unit: bytes; larger outputs should be trees or several blobs.
+MESSAGE_BYTES_MAX = 4 << 30
+# A closed worker gets this long to end by itself.  Unit: seconds; it only has to notice that its socket ended.
+END_S_MAX = 2.0
+# How long a job waits for a free worker.  Unit: seconds; as long as an hour's transcription, like derive.wait_s_max.
+FREE_S_MAX = 3600.0
+
+_START = (
+    "import json,sys; sys.path[:]=json.loads(sys.argv[2]); "
+    "from boxwork.derive.worker_main import main; main(int(sys.argv[1]))"
+)
+
+
+class ProcessPool:
+    """Workers that are kept (`reuse`) or used for one job each."""
+
+    def __init__(self, workers_max: int, start_s_max: float, *, reuse: bool) -> None:
+        self._free = threading.BoundedSemaphore(max(workers_max, 1))
+        self._start_s_max = start_s_max
+        self._reuse = reuse
+        self._idle: list[_Worker] = []
+        self._all: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="boxwork-starter")
+        self._closed = False
+
+    def run(
+        self,
+        name: str,
+        job: bytes,
+        read: Callable[[bytes], bytes],
+        limit_s: float,
+        can_stop: Callable[[Stop | None], None],
+        abandoned: Callable[[], bool],
+        prefix: list[str] | None,
+    ) -> list[Any]:
+        """The worker's answer.  A worker that dies, or is stopped, takes nobody with it."""
+        if not self._free.acquire(timeout=FREE_S_MAX):
+            raise Busy(f"no worker became free for {name} within {FREE_S_MAX:g} s: raise derive.processes")
+        try:
+            if abandoned():
+                raise DerivationCancelled(f"everybody who waited for {name} has left", box=name)
+            worker = self._take(prefix)
+            keep = False
+            can_stop(worker.kill)
+            try:
+                answer = worker.converse(name, job, read, self._start_s_max, limit_s)
+                keep = self._reuse and answer[0] in ("done", "failed", "refused") and answer[1] != "MemoryError"
+            except _Ended:
+                if self._closed:  # no failure of the box: another process may take it over at once
+                    raise DerivationCancelled(f"{name} was stopped because its node closes", box=name) from None
+                if abandoned():
+                    raise DerivationCancelled(
+                        f"everybody who waited for {name} has left; its worker was stopped", box=name
+                    ) from None
+                raise DerivationFailed(
+                    f"the worker of {name} was ended by {worker.ending()}", box=name, error=worker.ending()
+                ) from None
+            finally:
+                can_stop(None)
+                self._give_back(worker, keep)
+            return answer
+        finally:
+            self._free.release()
+
+    def retire_all(self) -> None:
+        """End the idle workers: the next job gets one that imports everything anew."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            self._end(worker)
+
+    def close(self) -> None:
+        self._closed = True
+        with self._lock:
+            workers, self._idle = list(self._all), []
+        for worker in workers:
+            worker.kill()
+            self._end(worker)
+        self._starter.shutdown(wait=True)
+
+    def _take(self, prefix: list[str] | None) -> _Worker:
+        while prefix is None:
+            with self._lock:
+                if not self._idle:
+                    break
+                worker = self._idle.pop()
+            if worker.alive:
+                return worker
+            self._end(worker)
+        worker = self._starter.submit(_Worker, prefix or []).result(self._start_s_max)
+        with self._lock:
+            self._all.add(worker)
+        return worker
+
+    def _give_back(self, worker: _Worker, keep: bool) -> None:
+        if keep and not self._closed:
+            with self._lock:
+                self._idle.append(worker)
+        else:
+            self._end(worker)
+
+    def _end(self, worker: _Worker) -> None:
+        worker.end()
+        with self._lock:
+            self._all.discard(worker)
+
+
+class _Ended(Exception):
+    """The worker is gone before it answered."""
+
+
+class _Worker:
+    """One process and our end of its socket."""
+
+    def __init__(self, prefix: list[str]) -> None:
+        ours, theirs = socket.socketpair()
+        flags = ["-O"] * sys.flags.optimize
+        command = [*prefix, sys.executable, *flags, "-c", _START, str(theirs.fileno()), json.dumps(sys.path)]
+        try:
+            self._process = subprocess.Popen(
+                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=2, close_fds=True
+            )
+        except OSError as reason:
+            ours.close()
+            raise DerivationError(f"a worker could not be started: {command[0]}: {reason.strerror}") from reason
+        finally:
+            theirs.close()
+        self._socket = ours
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def converse(
+        self, name: str, job: bytes, read: Callable[[bytes], bytes], start_s_max: float, limit_s: float
+    ) -> list[Any]:
+        limit, what = start_s_max, "to be imported in a worker than derive.worker_start_s_max"
+        deadline = monotonic_ns() + round(limit * SECOND_NS)
+        try:
+            self._socket.settimeout(limit)
+            send(self._socket, job)
+            while True:
+                self._socket.settimeout(max((deadline - monotonic_ns()) / SECOND_NS, 0.001))
+                message: list[Any] = msgspec.msgpack.decode(receive(self._socket))
+                if message[0] == "running":
+                    limit, what = limit_s, "than its timeout_s"
+                    deadline = monotonic_ns() + round(limit * SECOND_NS)
+                elif message[0] == "get":
+                    send(self._socket, read(message[1]))
+                else:
+                    return message
+        except TimeoutError:
+            self.kill()
+            raise DerivationFailed(
+                f"{name} took longer {what} = {limit:g} s and was stopped", box=name, error="Timeout"
+            ) from None
+        except (EOFError, OSError):
+            raise _Ended from None
+        except BaseException:
+            self.kill()  # in the middle of a conversation it is of no more use
+            raise
+
+    def ending(self) -> str:
+        """How the process ended, in a word: a signal's name or an exit code."""
+        try:
+            code = self._process.wait(END_S_MAX)
+        except subprocess.TimeoutExpired:
+            return "closing its socket"
+        number = -code if code < 0 else code - 128  # a sandbox reports its child's signal as 128 + n
+        with contextlib.suppress(ValueError):
+            return signal.Signals(number).name
+        return f"exit code {code}"
+
+    def end(self) -> None:
+        self._socket.close()
+        try:
+            self._process.wait(END_S_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+
+
+def send(sock: socket.socket, body: bytes) -> None:
+    sock.sendall(LENGTH.pack(len(body)))
+    sock.sendall(body)
+
+
+def receive(sock: socket.socket) -> bytearray:
+    """One message.  Raises `EOFError` when the other side is gone."""
+    (length,) = LENGTH.unpack(_exactly(sock, LENGTH.size))
+    if length > MESSAGE_BYTES_MAX:
+        raise EOFError(f"a message of {length} bytes")
+    return _exactly(sock, length)
+
+
+def _exactly(sock: socket.socket, count: int) -> bytearray:
+    data = bytearray(count)
+    view = memoryview(data)
+    while view:
+        got = sock.recv_into(view)
+        if not got:
+            raise EOFError
+        view = view[got:]
+    return data
