@@ -1,0 +1,351 @@
+"""How many durable commits a second does a node make over a socket, beside PostgreSQL and SQLite?
+
+16 clients, each with one call under way (and, pipelined, 16), on TPC-C-lite W1, SmallBank and likes.  PostgreSQL is
+used if it is there (Debian: postgresql); nothing is installed from here.  It runs stored procedures under pgbench, a C
+client, with its retries counted; it refuses root, so under root it runs as the user `postgres` (then BOXWORK_BENCH_DIR
+must be a directory that this user can reach).  For servers: it takes minutes and wants the machine for itself.
+
+    python bench/state_socket.py [--quick]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import glob
+import multiprocessing
+import os
+import pwd
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench._report import report
+from bench._state import calls_of, node, set_up
+from bench.state_in_process import SqlitePeer
+from boxwork.errors import BoxworkError
+from boxwork.state.engine import Engine
+from boxwork.state.face import AsyncEngine
+from boxwork.testing.workloads import Likes, SmallBank, TpccLite, Workload
+
+QUICK = "--quick" in sys.argv
+CLIENTS = 16
+SECONDS = 3 if QUICK else 10
+ROUNDS = 1 if QUICK else 3
+# pgbench's zipfian needs a parameter above 1.
+WORKLOADS: dict[str, Callable[[], Workload]] = {
+    "tpcc-lite": lambda: TpccLite(1),
+    "smallbank": lambda: SmallBank(theta=1.001),
+    "likes": lambda: Likes(theta=1.001),
+}
+encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
+
+
+# --- our side: a plain server, four bytes of length and MessagePack ---------------------------------------------
+
+
+async def serve(engine: Engine, workload: Workload, port: int) -> asyncio.Server:
+    work = AsyncEngine(engine)
+
+    async def answer(number: int, name: str, row: Any, writer: asyncio.StreamWriter) -> None:
+        try:
+            reply: Any = await work.commit(workload.boxes[name], *_tuples(row))
+        except BoxworkError as error:
+            reply = error.code
+        raw = encode([number, reply])
+        if not writer.is_closing():
+            writer.write(len(raw).to_bytes(4, "big") + raw)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running: set[asyncio.Task[None]] = set()
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                raw = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+                task = asyncio.ensure_future(answer(*decode(raw), writer))
+                running.add(task)
+                task.add_done_callback(running.discard)
+        writer.close()
+
+    return await asyncio.start_server(talk, "127.0.0.1", port)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def client(port: int, name: str, seed: int, depth: int, results: Any) -> None:
+    """One process with a few connections, each with `depth` calls under way."""
+    workload = WORKLOADS[name]()
+
+    async def connection(number: int, end: float) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        calls = [(box.name, row) for box, row in calls_of(workload, 4000, seed=1000 * seed + number)]
+        sent = done = 0
+
+        def send() -> None:
+            nonlocal sent
+            raw = encode([sent, *calls[sent % len(calls)]])
+            writer.write(len(raw).to_bytes(4, "big") + raw)
+            sent += 1
+
+        for _ in range(depth):
+            send()
+        while time.perf_counter() < end:
+            await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+            done += 1
+            send()
+        writer.close()
+        return done
+
+    async def main() -> int:
+        end = time.perf_counter() + SECONDS
+        return sum(await asyncio.gather(*(connection(number, end) for number in range(CLIENTS // 2))))
+
+    results.put(run_loop(main()))
+
+
+def ours(workload: Workload, depth: int) -> float:
+    async def main(engine: Engine) -> float:
+        port = free_port()
+        server = await serve(engine, workload, port)
+        context = multiprocessing.get_context("spawn")
+        results = context.Queue()
+        processes = [
+            context.Process(target=client, args=(port, workload.name, seed, depth, results)) for seed in range(2)
+        ]
+        for process in processes:
+            process.start()
+        loop = asyncio.get_running_loop()
+        done = [await loop.run_in_executor(None, results.get) for _ in processes]
+        for process in processes:
+            await loop.run_in_executor(None, process.join)
+        server.close()
+        return sum(done) / SECONDS
+
+    with node() as engine:
+        set_up(engine, workload)
+        return run_loop(main(engine))
+
+
+def run_loop(main: Any) -> Any:
+    """On uvloop where it is installed (extra `serve`), as the server runs."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def sqlite(workload: Workload) -> float:
+    """In process, one call a transaction: what it costs without a socket in between."""
+    path = Path(tempfile.mkdtemp(dir=os.environ.get("BOXWORK_BENCH_DIR", Path.cwd())))
+    peer = SqlitePeer(path)
+    peer.run(workload.setup())
+    calls, done, end = calls_of(workload, 20_000), 0, time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        peer.run([calls[done % len(calls)]])
+        done += 1
+    peer.close()
+    shutil.rmtree(path)
+    return done / SECONDS
+
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------------
+
+SCHEMA = """
+CREATE TABLE likes (post int PRIMARY KEY, n bigint NOT NULL);
+INSERT INTO likes SELECT i, 0 FROM generate_series(1, 10000) i;
+CREATE TABLE accounts (customer int PRIMARY KEY, checking bigint NOT NULL, savings bigint NOT NULL);
+INSERT INTO accounts SELECT i, 10000, 10000 FROM generate_series(1, 10000) i;
+CREATE TABLE warehouse (w int PRIMARY KEY, tax int, paid bigint);
+CREATE TABLE district (w int, d int, next_order int, paid bigint, PRIMARY KEY (w, d));
+CREATE TABLE customer (w int, d int, c int, owes bigint, PRIMARY KEY (w, d, c));
+CREATE TABLE item (i int PRIMARY KEY, price int);
+CREATE TABLE stock (w int, i int, quantity int, PRIMARY KEY (w, i));
+CREATE TABLE orders (w int, d int, o int, c int, total bigint, PRIMARY KEY (w, d, o));
+CREATE TABLE line (w int, d int, o int, n int, i int, quantity int, PRIMARY KEY (w, d, o, n));
+CREATE TABLE history (id bigserial PRIMARY KEY, w int, d int, c int, cents int);
+INSERT INTO warehouse VALUES (0, 7, 0);
+INSERT INTO district SELECT 0, d, 1, 0 FROM generate_series(0, 9) d;
+INSERT INTO customer SELECT 0, d, c, 0 FROM generate_series(0, 9) d, generate_series(0, 299) c;
+INSERT INTO item SELECT i, 100 + i % 900 FROM generate_series(0, 9999) i;
+INSERT INTO stock SELECT 0, i, 10 + i % 91 FROM generate_series(0, 9999) i;
+CREATE FUNCTION bank(kind int, a int, b int, amount int) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE had bigint; kept bigint;
+BEGIN
+  IF kind < 15 THEN SELECT checking + savings INTO had FROM accounts WHERE customer = a; RETURN had;
+  ELSIF kind < 30 THEN UPDATE accounts SET checking = checking + amount WHERE customer = a;
+  ELSIF kind < 45 THEN
+    UPDATE accounts SET savings = savings + amount - 50 WHERE customer = a AND savings + amount >= 50;
+  ELSIF kind < 60 THEN
+    SELECT checking + savings INTO had FROM accounts WHERE customer = a;
+    UPDATE accounts SET checking = 0, savings = 0 WHERE customer = a;
+    UPDATE accounts SET checking = checking + had WHERE customer = b;
+  ELSIF kind < 75 THEN
+    SELECT checking + savings INTO had FROM accounts WHERE customer = a;
+    UPDATE accounts SET checking = checking - amount - CASE WHEN had < amount THEN 100 ELSE 0 END WHERE customer = a;
+  ELSE
+    SELECT checking INTO kept FROM accounts WHERE customer = a;
+    IF kept >= amount THEN
+      UPDATE accounts SET checking = checking - amount WHERE customer = a;
+      UPDATE accounts SET checking = checking + amount WHERE customer = b;
+    END IF;
+  END IF;
+  RETURN 0;
+END $$;
+CREATE FUNCTION shop(kind int, dist int, cust int, cents int, lines int, seed int) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE o int; t int; p int; q int; it int; total bigint := 0;
+BEGIN
+  IF kind < 50 THEN
+    SELECT tax INTO t FROM warehouse WHERE w = 0;
+    UPDATE district SET next_order = next_order + 1 WHERE w = 0 AND d = dist RETURNING next_order - 1 INTO o;
+    FOR n IN 0 .. lines - 1 LOOP
+      it := (seed::bigint * (n + 1) * 7919 % 10000)::int; q := 1 + (seed + n) % 10;
+      SELECT price INTO p FROM item WHERE i = it;
+      UPDATE stock SET quantity = CASE WHEN quantity - q < 10 THEN quantity - q + 91 ELSE quantity - q END
+        WHERE w = 0 AND i = it;
+      INSERT INTO line VALUES (0, dist, o, n, it, q);
+      total := total + p * q;
+    END LOOP;
+    INSERT INTO orders VALUES (0, dist, o, cust, total * (100 + t) / 100);
+    RETURN o;
+  END IF;
+  UPDATE warehouse SET paid = paid + cents WHERE w = 0;
+  UPDATE district SET paid = paid + cents WHERE w = 0 AND d = dist;
+  UPDATE customer SET owes = owes - cents WHERE w = 0 AND d = dist AND c = cust;
+  INSERT INTO history (w, d, c, cents) VALUES (0, dist, cust, cents);
+  RETURN 0;
+END $$;
+"""
+
+SCRIPTS = {
+    "likes": "\\set post random_zipfian(1, 10000, 1.001)\nUPDATE likes SET n = n + 1 WHERE post = :post;\n",
+    "smallbank": "\\set kind random(0, 99)\n\\set a random_zipfian(1, 10000, 1.001)\n"
+    "\\set b 1 + (:a + random(0, 9998)) % 10000\n\\set amount random(1, 99)\n"
+    "SELECT bank(:kind, :a, :b, :amount);\n",
+    "tpcc-lite": "\\set kind random(0, 99)\n\\set dist random(0, 9)\n\\set cust random(0, 299)\n"
+    "\\set cents random(100, 500000)\n\\set lines random(5, 15)\n\\set seed random(1, 100000)\n"
+    "SELECT shop(:kind, :dist, :cust, :cents, :lines, :seed);\n",
+}
+
+
+class Postgres:
+    def __init__(self, programs: str) -> None:
+        self._programs = programs
+        self._user = "postgres" if os.geteuid() == 0 else None
+        self._path = Path(tempfile.mkdtemp(dir=os.environ.get("BOXWORK_BENCH_DIR", Path.cwd())))
+        if self._user is not None:
+            owner = pwd.getpwnam(self._user)
+            os.chown(self._path, owner.pw_uid, owner.pw_gid)
+        self._port = free_port()
+        self._run("initdb", "-D", str(self._path / "data"), "-A", "trust", "-U", "bench")
+        options = (
+            f"-p {self._port} -k {self._path} -c listen_addresses=127.0.0.1 -c fsync=on -c synchronous_commit=on"
+            " -c shared_buffers=512MB -c max_pred_locks_per_transaction=256"
+        )
+        self._run("pg_ctl", "-D", str(self._path / "data"), "-o", options, "-l", str(self._path / "log"), "-w", "start")
+        self._run("psql", *self._where(), "-q", "-c", SCHEMA, "postgres")
+
+    def _where(self) -> list[str]:
+        return ["-h", "127.0.0.1", "-p", str(self._port), "-U", "bench"]
+
+    def _run(self, program: str, *arguments: str, **environment: str) -> str:
+        return subprocess.run(
+            [f"{self._programs}/{program}", *arguments],
+            check=True,
+            text=True,
+            user=self._user,
+            capture_output=True,
+            cwd=self._path,
+            env={**os.environ, **environment},
+        ).stdout
+
+    def measure(self, name: str, isolation: str) -> tuple[float, float]:
+        """Commits a second, and retries a commit."""
+        script = self._path / f"{name}.sql"
+        script.write_text(SCRIPTS[name])
+        script.chmod(0o644)
+        said = self._run(
+            "pgbench",
+            *self._where(),
+            "-n",
+            "-c",
+            str(CLIENTS),
+            "-j",
+            "2",
+            "-T",
+            str(SECONDS),
+            "--max-tries=0",
+            "--latency-limit=60000",
+            "-f",
+            str(script),
+            "postgres",
+            PGOPTIONS=f"-c default_transaction_isolation={isolation}",
+        )
+        rate = float(re.search(r"tps = ([\d.]+)", said).group(1))  # type: ignore[union-attr]
+        done = int(re.search(r"actually processed: (\d+)", said).group(1))  # type: ignore[union-attr]
+        retries = re.search(r"total number of retries: (\d+)", said)
+        return rate, int(retries.group(1)) / max(done, 1) if retries else 0.0
+
+    def close(self) -> None:
+        self._run("pg_ctl", "-D", str(self._path / "data"), "-m", "fast", "stop")
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+def main() -> None:
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+    postgres = Postgres(found[-1]) if found else None
+    if postgres is None:
+        sys.stderr.write("PostgreSQL is not here (Debian: postgresql): measured without it\n")
+    try:
+        for name, make in WORKLOADS.items():
+            workload = make()
+            rounds: list[dict[str, Any]] = []
+            for _ in range(ROUNDS):
+                row: dict[str, Any] = {
+                    "ours": ours(workload, 1),
+                    "pipelined": ours(workload, 16),
+                    "SQLite FULL": (sqlite(workload), 0.0),
+                }
+                if postgres is not None:
+                    row["PostgreSQL SERIALIZABLE"] = postgres.measure(name, "serializable")
+                    row["PostgreSQL READ COMMITTED"] = postgres.measure(name, r"read\ committed")
+                rounds.append(row)
+            for peer in [key for key in rounds[0] if key not in ("ours", "pipelined")]:
+                report(
+                    name=f"state.socket.{name}",
+                    value=statistics.median(row["ours"] for row in rounds),
+                    unit="commits/s",
+                    peer=peer,
+                    peer_value=statistics.median(row[peer][0] for row in rounds),
+                    retries_per_commit=round(statistics.median(row[peer][1] for row in rounds), 2),
+                    ratio_of_rounds=round(statistics.median(row["ours"] / row[peer][0] for row in rounds), 2),
+                )
+            report(
+                name=f"state.socket.{name}.pipelined",
+                unit="commits/s",
+                value=statistics.median(row["pipelined"] for row in rounds),
+            )
+    finally:
+        if postgres is not None:
+            postgres.close()
+
+
+if __name__ == "__main__":
+    main()

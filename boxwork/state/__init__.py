@@ -1,0 +1,1 @@
+"""Changes facts, one transaction at a time (transactions, replication)."""

@@ -1,0 +1,1 @@
+"""Where entries become durable: implementations of `boxwork.state.log.Log`."""

@@ -1,0 +1,256 @@
+"""The two threads that drive the state machine: one executes, one makes durable.
+
+Whatever is handed in while they are busy becomes the next batch, so callers that come together share a sync without
+knowing of each other.
+
+    callers → queue → sequencer thread (cut) → log thread (seal, append + sync, settle) → callers
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from boxwork.clock import Clock
+from boxwork.errors import Busy, InvariantBroken, StateError
+from boxwork.state.batch import Batch
+from boxwork.state.job import Job
+from boxwork.state.log import Log
+from boxwork.state.order import Key
+from boxwork.state.purity import Audit
+from boxwork.state.sequencer import Sequencer
+from boxwork.state.watch import Audience
+from boxwork.transactions import LANES
+
+# Keys of a batch that are counted for the list of the hottest.  Unit: keys.  Reason: a sample is enough, and cheap.
+HOT_SAMPLE = 8
+# Counted keys before the counts are halved.  Unit: keys.  Reason: so that yesterday's heat fades.
+HOT_MAX = 1024
+# Pause of a caller that waits for room in the queue.  Unit: s.  Reason: about one batch.
+ROOM_PAUSE_S = 0.001
+
+
+class Series(Protocol):
+    def record(self, ns: int) -> None: ...
+
+
+class Timings(Protocol):
+    """What is needed of `boxwork.pulse.Pulse`."""
+
+    def series(self, name: str, **labels: str) -> Series: ...
+
+
+class Release:
+    """In the queue among jobs: a reservation is given back."""
+
+    __slots__ = ("reservation",)
+
+    def __init__(self, reservation: int) -> None:
+        self.reservation = reservation
+
+
+class Pipeline:
+    def __init__(
+        self,
+        machine: Sequencer,
+        log: Log,
+        clock: Clock,
+        audience: Audience,
+        audit: Audit,
+        *,
+        batch_rows: int,
+        queue_max: int,
+        depth: int,
+        written: Callable[[int], None],
+        timings: Timings | None = None,
+    ) -> None:
+        self._machine = machine
+        self._log = log
+        self._clock = clock
+        self._audience = audience
+        self._audit = audit
+        self._batch_rows = batch_rows
+        self._queue_max = queue_max
+        self._written = written  # told the payload bytes of each group, by the log thread
+        self._queue: queue.SimpleQueue[Job | Release | None] = queue.SimpleQueue()
+        self._to_log: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._room = threading.Semaphore(depth)
+        self._hot: dict[Key, int] = {}
+        self._closed = False
+        self._gate = threading.Lock()  # nobody hands in behind the end
+        self._durations: dict[str, Callable[[int], None]] | None = None
+        self._append_durations: Callable[[int], None] | None = None
+        if timings is not None:
+            self._durations = {lane: timings.series("state.commit", lane=lane).record for lane in LANES[1:]}
+            self._append_durations = timings.series("state.append").record
+        self._threads = [
+            threading.Thread(target=self._sequence, name="state-sequencer", daemon=True),
+            threading.Thread(target=self._write, name="state-log", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def queued(self) -> int:
+        return self._queue.qsize()
+
+    def hottest(self, count: int = 20) -> list[tuple[Key, int]]:
+        """The keys that are written most, by a sample."""
+        return sorted(self._hot.items(), key=lambda row: -row[1])[:count]
+
+    def put(self, job: Job, *, patient: bool = False) -> None:
+        """Queue a job.  If there is no room: `Busy`, or, `patient`, wait for it."""
+        while self._queue.qsize() >= self._queue_max:
+            if not patient:
+                raise Busy(f"{self._queue_max} commits are waiting (state.queue_max): try again in a moment")
+            time.sleep(ROOM_PAUSE_S)
+        with self._gate:
+            if self._closed:
+                raise StateError("the node is closed: open it again")
+            self._queue.put(job)
+
+    def release(self, reservation: int) -> None:
+        self._queue.put(Release(reservation))
+
+    def wait(self, job: Job, first: Callable[[], None] | None = None) -> Job:
+        """Queue a job and wait until it is done.  `first` is called as soon as it is, by the thread that knows it."""
+        # A bare lock is the cheapest thing to wait on: about 2 us less than a Future.
+        latch = threading.Lock()
+        latch.acquire()
+
+        def done(_: Job) -> None:
+            if first is not None:
+                first()
+            latch.release()
+
+        job.done = done
+        self.put(job)
+        latch.acquire()
+        return job
+
+    # --- the sequencer thread
+
+    def _sequence(self) -> None:
+        last = False
+        while not last:
+            item = self._queue.get()
+            self._room.acquire()  # before the queue is emptied: what comes while it is full belongs to this batch
+            jobs: list[Job] = []
+            rows = 0
+            while True:
+                if item is None:
+                    last = True
+                    break
+                if isinstance(item, Release):
+                    self._machine.release(item.reservation)
+                else:
+                    jobs.append(item)
+                    rows += len(item.rows)
+                if rows >= self._batch_rows:
+                    break
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            batch = self._cut(jobs)
+            if self._machine.has_work:
+                self._queue.put(Release(0))
+            if batch is None:
+                self._room.release()
+            else:
+                self._to_log.put(batch)
+        self._to_log.put(None)
+
+    def _cut(self, jobs: list[Job]) -> Batch | None:
+        try:
+            return self._machine.cut(jobs)
+        except BaseException as error:  # our bug: nobody shall wait for ever because of it
+            broken = InvariantBroken(f"a batch could not be made: {type(error).__name__}: {error}")
+            broken.__cause__ = error
+            for job in jobs:
+                job.error = broken
+                job.done(job)
+            return None
+
+    # --- the log thread
+
+    def _write(self) -> None:
+        last = False
+        while not last:
+            batches: list[Batch] = []
+            item = self._to_log.get()
+            while True:
+                if item is None:
+                    last = True
+                    break
+                batches.append(item)
+                try:
+                    item = self._to_log.get_nowait()
+                except queue.Empty:
+                    break
+            if batches:
+                self._tell(self._write_group(batches))
+                self._room.release(len(batches))
+
+    def _write_group(self, batches: list[Batch]) -> list[Job]:
+        machine = self._machine
+        done: list[Job] = []
+        current = [batch for batch in batches if machine.is_current(batch)]
+        if len(current) < len(batches):
+            done += machine.fail([batch for batch in batches if batch not in current])
+        try:
+            records = machine.seal(current)
+            if records:
+                started = self._clock.monotonic_ns()
+                self._log.append(records)
+                if self._append_durations is not None:
+                    self._append_durations(self._clock.monotonic_ns() - started)
+        except BaseException as error:
+            return done + machine.fail(current, error)
+        for batch in current:
+            if batch.record is not None and self._audit.is_due():
+                self._audit.run_again(machine.facts, batch)
+            finished = machine.settle(batch)
+            if batch.writes:
+                self._count_hot(batch)
+                if self._audience:
+                    self._audience.publish(batch.version, batch.writes, batch.authors)
+            done += finished
+        self._written(sum(len(batch.payload) for batch in current))
+        return done
+
+    def _tell(self, done: list[Job]) -> None:
+        durations = self._durations
+        if durations is not None:
+            now = self._clock.monotonic_ns()
+            for job in done:
+                durations[job.lane](now - job.submitted_ns)
+        for job in done:
+            job.done(job)
+
+    def _count_hot(self, batch: Batch) -> None:
+        hot = self._hot
+        for key in itertools.islice(batch.writes, HOT_SAMPLE):
+            hot[key] = hot.get(key, 0) + 1
+        if len(hot) > HOT_MAX:
+            self._hot = {key: count // 2 for key, count in hot.items() if count > 1}
+
+    def close_in_child(self) -> None:
+        """After a fork, in the child: the threads are not here, so nothing is taken any more."""
+        self._gate = threading.Lock()  # a thread of the parent may have held the other one
+        self._closed = True
+
+    def close(self) -> None:
+        """Finish what was handed in, then stop."""
+        with self._gate:
+            self._closed = True
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+        for job in self._machine.abandon():
+            job.error = StateError("the node was closed while this waited for a reservation")
+            job.done(job)

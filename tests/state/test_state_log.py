@@ -1,0 +1,235 @@
+"""Logs: one contract for all of them, and what a disk does to the one on disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from boxwork.errors import CommitUnknown, FormatError, LogCorrupt, StateInUse, StorageError, StorageFull
+from boxwork.keys import LOG_ROOT
+from boxwork.state.batch import HEAD_BYTES, Entry, Record, encode_entry
+from boxwork.state.log import Log
+from boxwork.state.logs.disk import DiskLog
+from boxwork.state.logs.files import RealFiles
+from boxwork.state.logs.memory import MemoryLog
+
+
+def chain(
+    count: int, size: int = 20, start: int = 1, previous: bytes = LOG_ROOT, durable: int | None = None
+) -> list[Record]:
+    records = []
+    for version in range(start, start + count):
+        payload = encode_entry(version, b"seed", {("k", version): "v" * size}, b"", b"")
+        record = Record.seal(version, 1, version - 1 if durable is None else durable, previous, payload)
+        previous = record.digest
+        records.append(record)
+    return records
+
+
+@pytest.fixture(params=["memory", "disk"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
+    return MemoryLog() if request.param == "memory" else DiskLog(RealFiles(tmp_path / "log"), segment_bytes=600)
+
+
+def test_what_was_appended_is_read_in_order(log: Log) -> None:
+    assert [] == list(log.recover(0, LOG_ROOT))
+    records = chain(12)
+    log.append(records[:1])
+    log.append(records[1:7])
+    log.append(records[7:])
+    log.append([])
+    assert records == list(log.read())
+    assert records[5:] == list(log.read(5))
+    assert 1 == log.first()
+
+
+def test_trimming_forgets_nothing_after_the_version(log: Log) -> None:
+    list(log.recover(0, LOG_ROOT))
+    records = chain(12)
+    for record in records:
+        log.append([record])
+    log.trim(8)
+    assert records[8:] == list(log.read(8))
+    assert 1 < log.first() <= 9
+
+
+def test_closing_twice_is_closing_once(log: Log) -> None:
+    log.close()
+    log.close()
+
+
+# --- on disk ------------------------------------------------------------------------------------------------
+
+
+def open_log(directory: Path, after: int = 0, digest: bytes = LOG_ROOT, **options: int) -> tuple[DiskLog, list[Record]]:
+    log = DiskLog(RealFiles(directory), **options)
+    try:
+        return log, list(log.recover(after, digest))
+    except BaseException:
+        log.close()
+        raise
+
+
+def written(directory: Path, records: list[Record], **options: int) -> Path:
+    log, _ = open_log(directory, **options)
+    for record in records:
+        log.append([record])
+    log.close()
+    return next(directory.glob("*.log"))
+
+
+def test_a_log_cut_at_any_byte_opens_and_goes_on(tmp_path: Path) -> None:
+    records = chain(3)
+    file = written(tmp_path, records)
+    whole = file.read_bytes()
+    for size in range(len(whole)):
+        file.write_bytes(whole[:size])
+        log, found = open_log(tmp_path)
+        assert records[: 3 * size // len(whole)] == found
+        if size % 7:
+            log.close()
+            continue
+        more = chain(1, start=len(found) + 1, previous=found[-1].digest if found else LOG_ROOT)
+        log.append(more)
+        log.close()
+        log, again = open_log(tmp_path)
+        assert [*found, *more] == again
+        log.close()
+        file.write_bytes(whole)
+
+
+def test_every_flipped_bit_of_what_was_durable_is_found_and_named(tmp_path: Path) -> None:
+    """Also in the last entry, after which nothing says that it was durable."""
+    records = chain(3)
+    file = written(tmp_path, records)
+    whole = file.read_bytes()
+    for at in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << (at % 8)
+        file.write_bytes(damaged)
+        with pytest.raises(LogCorrupt, match=f"entry {at // (len(whole) // 3) + 1} is damaged: {file.name} at byte"):
+            open_log(tmp_path)
+
+
+def test_a_sector_that_was_never_written_is_a_torn_tail(tmp_path: Path) -> None:
+    records = chain(1) + chain(1, size=3000, start=2, previous=chain(1)[0].digest)
+    file = written(tmp_path, records)
+    data = bytearray(file.read_bytes())
+    data[1024:1536] = bytes(512)
+    file.write_bytes(data)
+    log, found = open_log(tmp_path)
+    assert records[:1] == found
+    assert log.cut_bytes > 3000
+    log.close()
+
+
+def test_a_hole_before_an_entry_that_says_it_was_durable_is_damage(tmp_path: Path) -> None:
+    records = chain(3, size=3000)
+    file = written(tmp_path, records)
+    data = bytearray(file.read_bytes())
+    data[1024:1536] = bytes(512)
+    file.write_bytes(data)
+    with pytest.raises(LogCorrupt, match="entry 1 is damaged"):
+        open_log(tmp_path)
+
+
+def test_a_hole_in_a_group_that_was_never_acknowledged_is_torn(tmp_path: Path) -> None:
+    records = chain(3, size=3000, durable=0)
+    file = written(tmp_path, records)
+    data = bytearray(file.read_bytes())
+    data[4096:4608] = bytes(512)
+    file.write_bytes(data)
+    log, found = open_log(tmp_path)
+    assert records[:1] == found
+    log.close()
+
+
+def test_damage_in_an_older_segment_is_named_by_its_file(tmp_path: Path) -> None:
+    written(tmp_path, chain(9), segment_bytes=300)
+    files = sorted(tmp_path.glob("*.log"))
+    assert len(files) > 2
+    data = bytearray(files[1].read_bytes())
+    data[HEAD_BYTES + 3] ^= 1
+    files[1].write_bytes(data)
+    with pytest.raises(LogCorrupt, match=files[1].name):
+        open_log(tmp_path)
+
+
+def test_recovery_begins_after_the_checkpoint(tmp_path: Path) -> None:
+    records = chain(9)
+    written(tmp_path, records, segment_bytes=300)
+    log, found = open_log(tmp_path, 5, records[4].digest)
+    assert records[5:] == found
+    log.close()
+    with pytest.raises(LogCorrupt, match="two histories"):
+        open_log(tmp_path, 5, b"?" * 32)
+    with pytest.raises(LogCorrupt, match="the end of the log is missing"):
+        open_log(tmp_path, 12, b"?" * 32)
+    for file in sorted(tmp_path.glob("*.log"))[:2]:
+        file.unlink()
+    with pytest.raises(LogCorrupt, match="checkpoint of this log is missing"):
+        open_log(tmp_path)
+
+
+def test_a_full_disk_refuses_and_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = chain(3)
+    log, _ = open_log(tmp_path)
+    log.append(records[:1])
+    real = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        real(descriptor, bytes(data)[:50])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(StorageFull, match="reading goes on"):
+            log.append(records[1:])
+    log.append(records[1:])
+    log.close()
+    log, found = open_log(tmp_path)
+    assert records == found
+    log.close()
+
+
+def test_after_a_failed_sync_the_log_takes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    log, _ = open_log(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(CommitUnknown, match="open the node again"):
+            log.append(chain(1))
+    with pytest.raises(StorageError, match="takes no more"):
+        log.append(chain(1))
+    log.close()
+
+
+def test_the_facts_have_one_owner(tmp_path: Path) -> None:
+    log, _ = open_log(tmp_path)
+    with pytest.raises(StateInUse, match=f"process {os.getpid()} owns"):
+        RealFiles(tmp_path)
+    assert [] == list(DiskLog(RealFiles(tmp_path, own=False)).read())
+    log.close()
+    open_log(tmp_path)[0].close()
+
+
+def test_an_entry_of_another_format_is_refused() -> None:
+    with pytest.raises(FormatError, match="cannot be read"):
+        Entry.decode(b"\x00garbage")
+
+
+GOLDEN_HEAD = "42574531000000270000000000000001000000000000000100000000"
+GOLDEN_PAYLOAD = "980107c41073737373737373737373737373737373c40a8192a1610192c40178c0c400c4009090"
+GOLDEN_DIGEST = "078e5d7c1ca97629c3c9c7537f2ae2b93131471a1c59c669d3feba8bbd5301fb"
+
+
+def test_the_form_on_disk_does_not_change() -> None:
+    record = Record.seal(1, 1, 0, LOG_ROOT, encode_entry(7, b"s" * 16, {("a", 1): (b"x", None)}, b"", b""))
+    assert GOLDEN_HEAD == record.head()[:28].hex()
+    assert GOLDEN_PAYLOAD == record.payload.hex()
+    assert GOLDEN_DIGEST == record.digest.hex()
