@@ -1,0 +1,129 @@
+"""JSON in, inputs of a box out; and the same rules as a JSON schema.
+
+A parameter that takes bytes takes a ref (`"sha256:…"`) or, for something short, `{"base64": "…"}`.  Everything
+else is converted strictly to the parameter's annotation, which is what `msgspec.convert` does; a parameter
+without one takes the JSON value as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from boxwork.box import Derivation
+from boxwork.errors import BadInput
+from boxwork.keys import PREFIX, Ref
+
+REF_SCHEMA = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$", "description": "the name of a blob"}
+SCHEMA_ADDRESS = "#/components/schemas/{name}"
+BYTES_SCHEMA = {
+    "oneOf": [
+        REF_SCHEMA,
+        {
+            "type": "object",
+            "required": ["base64"],
+            "properties": {"base64": {"type": "string", "contentEncoding": "base64"}},
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+@functools.lru_cache(maxsize=1024)  # one entry a box: a platform with more boxes than that has other troubles
+def parameters(box: Derivation[..., Any]) -> Mapping[str, tuple[inspect.Parameter, Any]]:
+    """Name → (parameter, resolved annotation)."""
+    try:
+        hints = typing.get_type_hints(box.function)
+    except Exception:  # names under TYPE_CHECKING, or anything else a user may write there
+        hints = {}
+    signature = inspect.signature(box.function)
+    return {name: (parameter, hints.get(name, Any)) for name, parameter in signature.parameters.items()}
+
+
+def takes_bytes(annotation: Any) -> bool:
+    """Is it bytes, a Blob, or one of those or None."""
+    if annotation in (bytes, bytearray, memoryview, Ref) or getattr(annotation, "__name__", "") in ("Blob", "Tree"):
+        return True
+    return any(takes_bytes(part) for part in typing.get_args(annotation) if part is not type(None))
+
+
+def from_json(box: Derivation[..., Any], given: Any) -> dict[str, Any]:
+    """The inputs of one call.  Raises `BadInput` that names the parameter."""
+    if not isinstance(given, dict):
+        raise BadInput(f"inputs are a JSON object of name and value, not {type(given).__name__}")
+    known = parameters(box)
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p, _ in known.values())
+    inputs: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            if not open_ended:
+                raise BadInput(f"{box.name} has no input {name!r}; it has: {', '.join(known) or 'none'}", box=box.name)
+            inputs[name] = value
+            continue
+        inputs[name] = _convert(box, name, known[name][1], value)
+    for name, (parameter, _) in known.items():
+        variadic = parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        if parameter.default is inspect.Parameter.empty and name not in inputs and not variadic:
+            raise BadInput(f"{box.name} needs the input {name!r}", box=box.name, input=name)
+    return inputs
+
+
+def _convert(box: Derivation[..., Any], name: str, annotation: Any, value: Any) -> Any:
+    if takes_bytes(annotation):
+        if isinstance(value, str) and value.startswith(PREFIX):
+            return Ref.parse(value)
+        if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
+            try:
+                return base64.b64decode(value["base64"], validate=True)
+            except (binascii.Error, ValueError) as fault:
+                raise BadInput(f"{box.name}: input {name!r} is not base64: {fault}", input=name) from None
+        if value is None and type(None) in typing.get_args(annotation):
+            return None
+        raise BadInput(
+            f'{box.name}: input {name!r} takes the ref of a blob ("sha256:…") or {{"base64": "…"}}', input=name
+        )
+    if annotation is Any:
+        return value
+    try:
+        return msgspec.convert(value, annotation)
+    except msgspec.ValidationError as fault:
+        raise BadInput(f"{box.name}: input {name!r}: {fault}", box=box.name, input=name) from None
+    except TypeError:  # an annotation msgspec does not know: the box's own canonical form decides
+        return value
+
+
+def schema(box: Derivation[..., Any]) -> dict[str, Any]:
+    """The JSON schema of the inputs, self-contained."""
+    properties: dict[str, Any] = {}
+    required = []
+    definitions: dict[str, Any] = {}
+    for name, (parameter, annotation) in parameters(box).items():
+        if parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
+            continue
+        entry: dict[str, Any] = {}
+        if takes_bytes(annotation):
+            entry = dict(BYTES_SCHEMA)
+        elif annotation is not Any:
+            try:
+                (entry,), found = msgspec.json.schema_components([annotation], ref_template=SCHEMA_ADDRESS)
+                definitions.update(found)
+            except TypeError:
+                entry = {}
+        if parameter.default is inspect.Parameter.empty:
+            required.append(name)
+        elif isinstance(parameter.default, (str, int, float, bool)):
+            entry = {**entry, "default": parameter.default}
+        properties[name] = entry
+    found_schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    if required:
+        found_schema["required"] = required
+    if definitions:
+        found_schema["$defs"] = definitions
+    return found_schema

@@ -1,0 +1,233 @@
+// The live page: a list of series, and one of them closely.
+
+import { colours, onScheme } from "./colours.js";
+import { Heatmap } from "./heatmap.js";
+import { decodeHistory, decodeText, quantiles } from "./interval.js";
+import { SeriesList } from "./list.js";
+import { Live } from "./live.js";
+import { Model, SHARES } from "./model.js";
+import { Percentiles } from "./percentiles.js";
+import { Pointer } from "./pointer.js";
+import { fillTable } from "./table.js";
+import * as format from "./format.js";
+
+const $ = (id) => document.getElementById(id);
+const base = document.documentElement.dataset.base;
+const first = JSON.parse($("data").textContent);
+// Length of each range in milliseconds, and the columns asked for.
+const RANGES = { "1m": [60_000, 900], "15m": [900_000, 900], "1h": [3_600_000, 900], "1d": [86_400_000, 1440] };
+const SETTLE_MS = 3000;       // what has not come so long after its end is a gap for now; other processes write with a delay
+const TABLE_MS = 4000;
+
+const state = { series: "", range: "1m", paused: false, model: null, unit: "ns", chosen: null, points: null, loading: 0 };
+const heatmap = new Heatmap($("heatmap"), $("grid")), percentiles = new Percentiles($("percentiles"));
+const pointer = new Pointer(heatmap, { frame: $("chart"), overlay: $("overlay"), tip: $("tip"), chosen: choose, said: say });
+const list = new SeriesList($("series"), $("filter"), { chosen: (series) => go(series, state.range) });
+const live = new Live({ heard: tick, listed, told: tell });
+let found = colours(document.querySelector(".pulse"));
+
+const wide = () => matchMedia("(min-width: 900px)").matches;
+
+function listed(rows) {
+  list.fill(rows);
+  if (!state.series && rows.length && wide()) go(rows[0].series, state.range, false);
+  else if (state.series && $("title").textContent === state.series) name();
+}
+
+function say(text) { $("said").textContent = text; }
+
+function tell(line) {
+  $("line").dataset.state = state.paused ? "paused" : line;
+  $("line-text").textContent = state.paused ? "Paused" : line === "live" ? "Live" : "Reconnecting…";
+}
+
+// --- what is looked at
+
+async function load() {
+  const { series, range } = state, turn = ++state.loading, [length, columns] = RANGES[range];
+  live.close();
+  clearChoice();
+  const query = new URLSearchParams({ series, last: `${length / 1000}s`, columns });
+  let reply;
+  try { reply = await fetch(`${base}/pulse/history?${query}`); } catch { reply = null; }
+  if (turn !== state.loading) return;
+  if (!reply?.ok) {
+    const fault = await reply?.json().catch(() => null);
+    $("fault").textContent = fault?.message ?? "The server does not answer; trying again.";
+    $("fault").hidden = false;
+    live.open("", "");
+    if (!reply) setTimeout(() => { if (turn === state.loading) load(); }, 2000);
+    return;
+  }
+  $("fault").hidden = true;
+  const until = reply.headers.get("pulse-until");
+  state.unit = reply.headers.get("pulse-unit");
+  const { width, columns: known } = decodeHistory(await reply.arrayBuffer());
+  if (turn !== state.loading) return;
+  state.model = new Model(width, Math.round(length / width));
+  state.model.moveTo(Number(BigInt(until) / 1000000n));
+  for (const column of known) state.model.add(column);
+  heatmap.show(state.model, state.unit);
+  pointer.resize();
+  figures();
+  if (!state.paused) live.open(series, String(BigInt(until) - 1n));
+}
+
+function tick({ now, ticks }) {
+  const { model } = state;
+  if (!model || state.paused) return;
+  const begin = performance.now(), changed = new Set(), end = model.end;
+  for (const one of ticks) if (one.s === state.series) changed.add(model.add(decodeText(one.b)));
+  // The page moves on with the server's clock: what does not come becomes visible as a gap.
+  const due = model.slotOf(now - SETTLE_MS);
+  if (due > model.end) model.moveTo(due);
+  if (!changed.size && model.end === end) return;
+  heatmap.tick(changed);
+  pointer.draw();
+  performance.measure("pulse.tick", { start: begin, end: performance.now() });
+  requestAnimationFrame(figures);
+}
+
+let figuresAt = 0, tableAt = 0;
+function figures() {
+  const { model, unit } = state, now = performance.now();
+  if (!model || now - figuresAt < 200) return;
+  figuresAt = now;
+  const whole = model.total(), [p50, p99, p999] = quantiles(whole, SHARES) ?? [null, null, null];
+  const shown = { p50, p99, p999, max: whole.count ? whole.max : null };
+  for (const [id, value] of Object.entries(shown)) $(id).textContent = format.value(value, unit);
+  $("count").textContent = format.count(whole.count);
+  $("rate").textContent = whole.count ? `${format.value(rate(model, whole.count), "")}/s` : "";
+  const negative = whole.count ? whole.negative.counts.reduce((sum, one) => sum + one, 0) / whole.count : 0;
+  $("negative").textContent = format.share(negative);
+  $("negative-box").hidden = !negative;
+  $("lost").textContent = format.count(model.lost);
+  $("lost-box").hidden = !model.lost;
+  $("coverage").textContent = format.share(coverage(model));
+  heatmap.marks = whole.count ? [["q50", "p50", p50], ["q99", "p99", p99], ["q999", "p99.9", p999]] : [];
+  percentiles.draw(whole, state.points, unit, found);
+  if ($("table").open && now - tableAt > TABLE_MS) { tableAt = now; fillTable($("rows"), model, unit); }
+}
+
+function coverage(model) {
+  let covered = 0;
+  for (const column of model.columns.values()) covered += Math.min(column.covered, model.width);
+  return Math.min(1, covered / (model.length * model.width));
+}
+
+function rate(model, count) {
+  let covered = 0;
+  for (const column of model.columns.values()) covered += column.covered;
+  return covered ? count / (covered / 1000) : 0;
+}
+
+// --- a rectangle
+
+async function choose(rectangle) {
+  if (!rectangle) { clearChoice(); return; }
+  const { series, unit } = state, { from, to, low, high } = rectangle;
+  const query = new URLSearchParams({ series, from: `${Math.round(from)}000000`, to: `${Math.round(to)}000000` });
+  const span = new URLSearchParams(query);
+  if (low !== -Infinity) query.set("low", low);
+  if (high !== Infinity) query.set("high", high);
+  const begin = performance.now(), mark = state.chosen = {};
+  const replies = await Promise.all([fetch(`${base}/pulse/query?${query}`), fetch(`${base}/pulse/percentiles?${span}`)]);
+  const [answer, plot] = await Promise.all(replies.map((reply) => reply.json()));
+  if (state.chosen !== mark) return;
+  if (!replies[0].ok) { say(answer.message); return; }
+  state.points = plot.points ?? null;
+  const limit = low === -Infinity && high === Infinity ? "all values" : `${low === -Infinity ? "" : format.value(low, unit)} … ${high === Infinity ? "" : format.value(high, unit)}`;
+  $("choice-range").textContent = `${format.clock(from)} – ${format.clock(to)}`;
+  $("choice-values").textContent = limit;
+  $("choice-count").textContent = `${format.count(answer.count)} samples, ${format.share(answer.share)} of the time span`;
+  const rows = [...Object.entries(answer.quantiles).map(([share, value]) => [`p${format.share(Number(share)).replace(" %", "")}`, value]), ["min", answer.min], ["mean", answer.mean], ["max", answer.max]];
+  $("choice-figures").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", format.value(value, unit))]));
+  $("choice-coverage").textContent = `coverage ${format.share(answer.coverage.ratio)}${answer.coverage.lost ? `, ${format.count(answer.coverage.lost)} lost` : ""} · ${(performance.now() - begin).toFixed(0)} ms`;
+  $("choice-link").href = `${base}/pulse/query?${query}`;
+  $("choice").hidden = false;
+  $("choice-hint").hidden = true;
+  figuresAt = 0;
+  figures();
+  say(`Selection: ${$("choice-count").textContent}, p99 ${format.value(answer.quantiles["0.99"], unit)}`);
+}
+
+function clearChoice() {
+  pointer.clear();
+  state.chosen = state.points = null;
+  $("choice").hidden = true;
+  $("choice-hint").hidden = false;
+  figuresAt = 0;
+  figures();
+}
+
+const element = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
+
+// --- moving about
+
+function go(series, range, remember = true) {
+  if (series === state.series && range === state.range && state.model) return;
+  Object.assign(state, { series, range: RANGES[range] ? range : "1m" });
+  if (state.paused) pause(false, false);
+  const address = `?${new URLSearchParams({ series, range: state.range })}`;
+  if (remember) history.pushState(null, "", address); else history.replaceState(null, "", address);
+  show();
+}
+
+function name() {
+  const item = list.rows.get(state.series)?.item, { main, tags } = item ? format.title(item.name, item.labels) : { main: state.series, tags: [] };
+  $("title").textContent = main;
+  $("tags").replaceChildren(...[...(item && item.name !== main ? [{ text: item.name }] : []), ...tags].map(({ text }) => Object.assign(element("span", text), { className: "tag" })));
+  document.title = `${main} · Pulse · Boxwork`;
+  list.mark(state.series);
+}
+
+function show() {
+  name();
+  for (const button of document.querySelectorAll("[data-range]")) button.setAttribute("aria-pressed", String(button.dataset.range === state.range));
+  document.body.classList.toggle("closely", Boolean(state.series));
+  $("empty").hidden = Boolean(state.series);
+  $("view").hidden = !state.series;
+  if (state.series) load();
+}
+
+function pause(wanted, again = true) {
+  state.paused = wanted;
+  $("pause").setAttribute("aria-pressed", String(wanted));
+  $("pause").setAttribute("aria-label", wanted ? "Go on" : "Pause");
+  tell("live");
+  // What comes meanwhile waits in the history: going on asks for everything after the last interval seen.
+  if (wanted) live.close();
+  else if (again && state.model) {
+    if (Date.now() - state.pausedAt > RANGES[state.range][0]) load(); else live.open(state.series, live.lastId);
+  }
+  state.pausedAt = Date.now();
+}
+
+addEventListener("popstate", open);
+function open() {
+  const query = new URLSearchParams(location.search);
+  const asked = query.get("series") ?? (wide() ? first.series[0]?.series ?? "" : "");
+  state.series = asked;
+  state.range = RANGES[query.get("range")] ? query.get("range") : "1m";
+  show();
+  if (!asked) { live.open("", ""); state.model = null; }
+}
+
+for (const button of document.querySelectorAll("[data-range]")) button.addEventListener("click", () => go(state.series, button.dataset.range));
+$("pause").addEventListener("click", () => pause(!state.paused));
+$("choice-clear").addEventListener("click", clearChoice);
+$("all").addEventListener("click", () => { history.pushState(null, "", location.pathname); state.series = ""; show(); live.open("", ""); });
+$("table").addEventListener("toggle", () => { tableAt = 0; figuresAt = 0; figures(); });
+addEventListener("keydown", (event) => {
+  if (event.target.matches("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const range = { 1: "1m", 2: "15m", 3: "1h", 4: "1d" }[event.key];
+  if (range) go(state.series, range);
+  else if (event.key === "p" || (event.key === " " && event.target === $("chart"))) { event.preventDefault(); pause(!state.paused); }
+  else if (event.key === "/") { event.preventDefault(); $("filter").focus(); }
+});
+new ResizeObserver(() => { if (state.model) { heatmap.resize(); pointer.resize(); figuresAt = 0; figures(); } }).observe($("chart"));
+onScheme(() => requestAnimationFrame(() => { found = colours(document.querySelector(".pulse")); heatmap.style(found); pointer.draw(); figuresAt = 0; figures(); }));
+
+heatmap.style(found);
+list.fill(first.series);
+open();

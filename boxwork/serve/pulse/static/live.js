@@ -1,0 +1,42 @@
+// The stream of a page.  The browser itself reconnects and says where it was; this file only does so where it gives up.
+
+const AGAIN_MS = 2000;
+
+export class Live {
+  // `heard` is called with the parsed data of each tick, `listed` with an overview, `told` with "live" or "away".
+  constructor({ heard, listed = null, told = () => {} }) {
+    Object.assign(this, { heard, listed, told });
+    this.source = null;
+    this.lastId = "";
+  }
+
+  // Everything after `after` (nanoseconds, as text) will come, then what is new.
+  open(series, after) {
+    this.close();
+    this.series = series;
+    this.lastId = after ?? "";
+    const query = new URLSearchParams();
+    if (series) query.set("series", series);
+    if (this.lastId) query.set("after", this.lastId);
+    if (this.listed) query.set("overview", "1");
+    const source = this.source = new EventSource(`${document.documentElement.dataset.base}/pulse/live?${query}`);
+    source.onopen = () => this.told("live");
+    source.onmessage = (event) => {
+      if (source !== this.source) return;
+      if (event.lastEventId) this.lastId = event.lastEventId;
+      this.heard(JSON.parse(event.data));
+    };
+    if (this.listed) source.addEventListener("overview", (event) => this.listed(JSON.parse(event.data)));
+    source.onerror = () => {
+      if (source !== this.source) return;
+      this.told("away");
+      if (source.readyState === EventSource.CLOSED) this.timer = setTimeout(() => this.open(this.series, this.lastId), AGAIN_MS);
+    };
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+  }
+}

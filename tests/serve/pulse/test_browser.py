@@ -1,0 +1,271 @@
+"""The pages in a real Chromium, fed by a real node."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import boxwork
+from boxwork.clock import SECOND_NS
+from boxwork.serve.http import asgi
+from boxwork.serve.server import Server, bind
+
+pytestmark = pytest.mark.servers
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+]  # fmt: skip
+FEED = "/pulse?series=feed%7Bvenue%3Dcme%7D"
+# The heatmap alone, ticked 300 times, one tick a frame: what the page does each second.
+TICKS = """async ([width, length]) => {
+  const at = document.querySelector('link[href*="heatmap.js"]').href.replace('heatmap.js', '');
+  const [{ Heatmap }, { Model }, { colours }] = await Promise.all(['heatmap.js', 'model.js', 'colours.js'].map(name => import(at + name)));
+  const canvas = document.createElement('canvas');
+  Object.assign(canvas.style, { position: 'fixed', inset: 0, width: '980px', height: '430px' });
+  document.body.append(canvas);
+  const map = new Heatmap(canvas, document.createElement('canvas')), model = new Model(width, length);
+  map.style(colours(document.querySelector('.pulse')));
+  let time = 1800000000000;
+  const make = () => {
+    const indices = new Int32Array(160), counts = new Float64Array(160), base = 900 + Math.floor(Math.random() * 20);
+    let count = 0;
+    for (let k = 0; k < 160; k++) { indices[k] = base + 2 * k; count += counts[k] = 1 + Math.floor(Math.random() * 80); }
+    time += 1000;
+    return { start: time, width: 1000, flags: 0, lost: 0, silent: 0, covered: 1000, zero: 0, count, min: 2 ** (base / 64),
+      max: 2 ** ((base + 320) / 64 - .1), positive: { indices, counts }, negative: { indices: new Int32Array(0), counts: new Float64Array(0) } };
+  };
+  for (let k = 0; k < length * width / 1000; k++) model.add(make());
+  map.show(model, 'ns');
+  const times = [];
+  for (let k = 0; k < 300; k++) {
+    const part = make(), begin = performance.now();
+    map.tick(new Set([model.add(part)]));
+    times.push(performance.now() - begin);
+    await new Promise(requestAnimationFrame);
+  }
+  canvas.remove();
+  return times.sort((a, b) => a - b);
+}"""  # noqa: E501
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
+    """A node with two series that somebody feeds, one of them with values below zero."""
+    with boxwork.open(tmp_path_factory.mktemp("data")) as work:
+        server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
+        feed, path = work.pulse.series("feed", venue="cme"), work.pulse.series("path", src="ny4", dst="cme")
+        stop = threading.Event()
+
+        def write() -> None:
+            number = 0
+            while not stop.wait(0.02):
+                number += 1
+                feed.record(50_000 + 7_000 * (number % 60))
+                path.record(-4_000 if number % 3 else 30_000)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        yield work, server.start()
+        stop.set()
+        writer.join()
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        one = play.chromium.launch(executable_path=shutil.which("chromium") or "chromium", args=FLAGS)
+        yield one
+        one.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def page(node: tuple[Any, str], browser: Any) -> Iterator[Open]:
+    """Open a path of the node; a message of the browser about an error fails the test."""
+    faults: list[str] = []
+    opened: list[Any] = []
+
+    def go(path: str, **options: Any) -> Any:
+        one = browser.new_page(viewport={"width": 1360, "height": 900}, **options)
+        opened.append(one)
+        one.on("pageerror", lambda fault: faults.append(str(fault)))
+        one.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        one.goto(node[1] + path)
+        return one
+
+    yield go
+    for one in opened:
+        one.close()
+    assert [] == [fault for fault in faults if "net::ERR" not in fault]
+
+
+def filled(page: Any, wanted: str = "Live") -> None:
+    page.wait_for_function(f"() => document.getElementById('line-text').textContent === {wanted!r}")
+    page.wait_for_function("() => /\\d/.test(document.getElementById('p99').textContent)")
+
+
+def ticks(page: Any) -> int:
+    return int(page.evaluate("performance.getEntriesByName('pulse.tick').length"))
+
+
+def test_the_heatmap_is_live_and_shows_what_was_recorded(page: Open) -> None:
+    one = page(FEED)
+    filled(one)
+    before = ticks(one)
+    one.wait_for_function(f"() => performance.getEntriesByName('pulse.tick').length >= {before + 2}")
+    # there is heat on the canvas, not only axes: many pixels of the accent's hue
+    hot = one.evaluate("""() => {
+      const canvas = document.getElementById('heatmap'), { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      let hot = 0;
+      for (let k = 0; k < data.length; k += 4) if (data[k + 2] > data[k] + 40 && data[k + 2] > data[k + 1] + 40) hot++;
+      return hot;
+    }""")  # noqa: E501
+    assert hot > 500
+    assert "feed" == one.inner_text("#title")
+    assert one.inner_text("#p50").endswith("µs")
+
+
+def test_a_rectangle_is_answered_by_the_server(page: Open) -> None:
+    one = page(FEED)
+    filled(one)
+    box = one.locator("#chart").bounding_box()
+    one.mouse.move(box["x"] + 500, box["y"] + 40)
+    one.mouse.down()
+    one.mouse.move(box["x"] + box["width"] - 140, box["y"] + box["height"] - 60, steps=4)
+    one.mouse.up()
+    one.wait_for_selector("#choice:not([hidden])")
+    assert "p99.9" in one.inner_text("#choice-figures")
+    assert "samples" in one.inner_text("#choice-count")
+    asked = one.get_attribute("#choice-link", "href")
+    assert "from=" in asked
+    one.focus("#chart")
+    one.keyboard.press("Escape")
+    assert one.locator("#choice").is_hidden()
+
+
+def test_the_keyboard_reads_and_selects_columns(page: Open) -> None:
+    one = page(FEED)
+    filled(one)
+    one.focus("#chart")
+    one.keyboard.press("ArrowLeft")
+    assert "p99" in one.inner_text("#said")
+    for _ in range(2):
+        one.keyboard.press("Shift+ArrowLeft")
+    one.wait_for_selector("#choice:not([hidden])")
+    one.click("#table summary")
+    one.wait_for_selector("#rows tr")
+    assert "seen" in one.inner_text("#rows")
+
+
+def test_a_page_that_was_away_has_no_hole(page: Open) -> None:
+    """Pausing closes the stream; going on asks for all after the last interval, as a laptop does after a sleep."""
+    one = page(FEED)
+    filled(one)
+    one.wait_for_timeout(1500)
+    one.click("#pause")
+    assert "Paused" == one.inner_text("#line-text")
+    one.wait_for_timeout(4000)
+    one.click("#pause")
+    filled(one)
+    one.wait_for_timeout(2500)
+    one.click("#table summary")
+    one.wait_for_selector("#rows tr")
+    states = one.eval_on_selector_all("#rows tr", "rows => rows.slice(0, 8).map(row => row.children[1].textContent)")
+    assert ["seen"] * 8 == states[:8] or {"seen", "partial"} >= set(states)
+
+
+def test_values_below_zero_stand_below_a_line(page: Open) -> None:
+    one = page("/pulse?series=path%7Bdst%3Dcme%2Csrc%3Dny4%7D")
+    filled(one)
+    one.wait_for_selector("#negative-box:not([hidden])")
+    assert 60 < float(one.inner_text("#negative").removesuffix(" %")) < 72
+    assert one.inner_text("#p50").startswith("−")
+
+
+def test_the_paths_are_a_matrix_and_lead_to_the_heatmap(page: Open) -> None:
+    one = page("/pulse/paths")
+    one.wait_for_selector("#matrix a")
+    assert "cme" in one.inner_text("#matrix thead")
+    one.click("#matrix a")
+    filled(one)
+    assert "ny4 → cme" == one.inner_text("#title")
+
+
+def test_the_machine_page_moves(page: Open) -> None:
+    one = page("/pulse/machine")
+    one.wait_for_function("() => document.querySelectorAll('.panel').length >= 4", timeout=20_000)
+    one.wait_for_function("() => /%/.test(document.querySelector('.panel dd').textContent)", timeout=20_000)
+    asked: list[str] = []
+    one.on("request", lambda request: asked.append(request.url))
+    one.wait_for_timeout(2500)
+    assert not [url for url in asked if "processes" in url]
+    one.click("#table summary")
+    one.wait_for_selector("#rows tr")
+
+
+def test_a_phone_sees_the_list_first_and_nothing_is_wider_than_it(node: tuple[Any, str], browser: Any) -> None:
+    one = browser.new_page(viewport={"width": 390, "height": 800}, is_mobile=True, has_touch=True)
+    one.goto(node[1] + "/pulse")
+    one.wait_for_selector("a[data-series]")
+    assert one.locator("#view").is_hidden()
+    one.locator("a[data-series]").first.click()
+    filled(one)
+    for path in ("", "/paths", "/machine"):
+        assert one.evaluate("document.documentElement.scrollWidth") <= 390, path
+        one.goto(f"{node[1]}/pulse{path}")
+        one.wait_for_timeout(500)
+    one.close()
+
+
+@pytest.mark.parametrize("view", [(1000, 60), (1000, 900), (60_000, 1440)])
+def test_a_tick_takes_less_than_two_milliseconds(page: Open, view: tuple[int, int]) -> None:
+    """The median is held on any machine; p99 is printed, since beside other work it measures the scheduler."""
+    one = page(FEED)
+    filled(one)
+    # a shared machine takes the processor away for tens of milliseconds: the best of three runs is the page's own
+    best = min((one.evaluate(TICKS, list(view)) for _ in range(3)), key=lambda times: times[297])
+    assert best[150] <= 2.0
+    print(f"tick of {view[1]} columns: p50 {best[150]:.2f} ms, p90 {best[270]:.2f} ms, p99 {best[297]:.2f} ms")
+
+
+def test_history_reaches_the_page_as_the_node_has_it(page: Open, node: tuple[Any, str]) -> None:
+    """The page's decoder against the node's: count, quantiles and extremes of each column."""
+    one = page(FEED)
+    filled(one)
+    end = node[0].clock.now_ns() // SECOND_NS * SECOND_NS - 2 * SECOND_NS
+    expected = node[0].pulse.query("feed", end - 5 * SECOND_NS, end)
+    found = one.evaluate(
+        """async ([from, to]) => {
+          const at = document.querySelector('link[href*="heatmap.js"]').href.replace('heatmap.js', '');
+          const { decodeHistory, absorb, quantiles } = await import(at + 'interval.js');
+          const reply = await fetch(`/pulse/history?series=feed%7Bvenue%3Dcme%7D&from=${from}&to=${to}`);
+          const { columns } = decodeHistory(await reply.arrayBuffer());
+          const whole = columns.reduce(absorb);
+          return [whole.count, whole.min, whole.max, ...quantiles(whole, [0.5, 0.99])];
+        }""",
+        [str(end - 5 * SECOND_NS), str(end)],
+    )
+    histogram = expected.histogram
+    assert [histogram.count, histogram.minimum, histogram.maximum] == found[:3]
+    assert histogram.quantiles((0.5, 0.99)) == pytest.approx(found[3:], rel=1e-12)
+
+
+def test_the_pages_are_made_of_nothing_from_elsewhere() -> None:
+    static = Path(boxwork.__file__).parent / "serve" / "pulse" / "static"
+    for file in static.iterdir():
+        text = file.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text, file.name
+        assert "https://" not in text, file.name
+        assert len(text.splitlines()) < 500, file.name
