@@ -1,0 +1,112 @@
+"""Where thumbnails come from, for one application: remembered ones at once, the others through the darkroom."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import anyio
+
+from boxwork import Ref, errors
+from boxwork.packs.thumbs.album import Album, Shot, packed
+from boxwork.packs.thumbs.darkroom import Darkroom
+from boxwork.packs.thumbs.estimate import HEAD_BYTES, decode_bytes
+from boxwork.packs.thumbs.facts import placeholder
+from boxwork.packs.thumbs.spec import SHOWN, Spec
+from boxwork.packs.thumbs.thumbnail import thumbnail
+
+# Placeholders kept in memory: 36 characters each.  Unit: pictures.
+PLACEHOLDERS_MAX = 200_000
+
+
+class Studio:
+    """Used on one event loop; what may block runs in threads."""
+
+    def __init__(self, work: Any) -> None:
+        settings = work.settings
+        self.work = work
+        self.album = Album(work)
+        slots = settings.integer("thumbs.at_once") or os.cpu_count() or 1
+        self.darkroom = Darkroom(
+            slots, settings.integer("thumbs.memory_bytes_max"), settings.integer("thumbs.waiting_max")
+        )
+        self.placeholders: dict[str, str] = {}
+        self.wanted: list[tuple[str, Ref]] = []
+        self.tinting: asyncio.Task[None] | None = None
+
+    async def thumb(self, ref: Ref, spec: Spec) -> bytes:
+        """The bytes of the thumbnail.  Raises what the box raises, `BlobMissing`, `Busy`."""
+        inputs = spec.inputs()
+        known = self.work.peek(thumbnail, photo=ref, **inputs)
+        if known is None:
+            cost_bytes = await anyio.to_thread.run_sync(self._cost, ref)
+
+            async def run() -> Any:
+                # somebody may have been through here while this wish looked at the picture's head
+                made = self.work.peek(thumbnail, photo=ref, **inputs)
+                return made or await asyncio.wrap_future(self.work.submit(thumbnail, photo=ref, **inputs))
+
+            try:
+                known = await self.darkroom.develop((ref, spec), run, cost_bytes)
+            except errors.DerivationFailed as fault:
+                await anyio.to_thread.run_sync(self.work.inventory.note, ref, fault.message)
+                raise
+            if ref in self.album.faulty:
+                await anyio.to_thread.run_sync(self.work.inventory.note, ref, "")
+        if spec == SHOWN and ref not in self.placeholders:
+            self._tint(ref, known)
+        data: bytes = self.work.get(known)
+        return data
+
+    def _cost(self, ref: Ref) -> int:
+        with self.work.open(ref) as file:
+            return decode_bytes(file.read(HEAD_BYTES), self.work.size(ref))
+
+    def window(self, words: str, first: int, count: int) -> tuple[int, int, list[list[str]]]:
+        """(version, how many there are, the rows from `first`): a row is ref, name and placeholder.
+
+        Runs in a thread.  A placeholder that is not made yet is the empty text.
+        """
+        self.album.refresh()
+        found = self.album.find(words)
+        rows = [[shot.ref[7:], shot.name, self._placeholder(shot)] for shot in found[first : first + count]]
+        return self.album.version, len(found), rows
+
+    def _placeholder(self, shot: Shot) -> str:
+        known = self.placeholders.get(shot.ref)
+        if known is None:
+            thumb = self.work.peek(thumbnail, photo=Ref(shot.ref), **SHOWN.inputs())
+            made = self.work.peek(placeholder, thumb=thumb) if thumb is not None else None
+            if made is None:
+                if thumb is not None:
+                    self.wanted.append((shot.ref, thumb))
+                return ""
+            known = self._keep(shot.ref, self.work.get(made))
+        return known
+
+    def _keep(self, ref: str, colours: bytes) -> str:
+        if len(self.placeholders) >= PLACEHOLDERS_MAX:
+            self.placeholders.clear()
+        text = self.placeholders[ref] = packed(colours)
+        return text
+
+    def _tint(self, ref: str, thumb: Ref) -> None:
+        self.wanted.append((ref, thumb))
+        self.work_off()
+
+    def work_off(self) -> None:
+        """Make the placeholders that are wanted, one at a time, in the background."""
+        if self.wanted and (self.tinting is None or self.tinting.done()):
+            self.tinting = asyncio.ensure_future(self._make_placeholders())
+
+    async def _make_placeholders(self) -> None:
+        while self.wanted:
+            ref, thumb = self.wanted.pop()
+            if ref in self.placeholders:
+                continue
+            try:
+                made = await asyncio.wrap_future(self.work.submit(placeholder, thumb=thumb))
+                self._keep(ref, self.work.get(made))
+            except errors.BoxworkError:
+                self.placeholders[ref] = ""  # not again in this life of the process

@@ -1,0 +1,226 @@
+"""Take the pictures of the pulse pages: `python tools/screenshots_pulse.py` writes docs/pictures/pulse-*.png.
+
+Fifteen minutes of made-up traffic are written into the history of a temporary node, with a silence, a gap, a loss and
+a clock step in them; then the node runs on with the same traffic while the pages are photographed in Chromium.
+Nothing of this machine is in the pictures: its own figures are made up too.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import boxwork
+from boxwork.clock import SECOND_NS
+from boxwork.pulse import Pulse
+from boxwork.serve.http import asgi
+from boxwork.serve.server import Server, bind
+from boxwork.testing.clock import FakeClock
+
+PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
+CHROMIUM = shutil.which("chromium") or "chromium"
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+]  # fmt: skip
+BYTES_MAX = 300_000
+PAST_SECONDS = 900
+
+WAYS = {
+    ("ny4", "cme"): 8.2, ("ny4", "ld4"): 34.1, ("ny4", "fr2"): 39.2, ("ny4", "nasdaq"): 0.31, ("ld4", "ny4"): 34.3,
+    ("ld4", "fr2"): 4.6, ("ld4", "cme"): 43.0, ("ld4", "lse"): 0.22, ("fr2", "ld4"): 4.7, ("fr2", "ny4"): 39.3,
+    ("fr2", "eurex"): 0.12, ("fr2", "cme"): 47.0,
+}  # fmt: skip
+ROUTES = {("GET", "/blobs/{ref}"): (0.2, 30), ("GET", "/t/{size}/{ref}"): (0.08, 60), ("POST", "/derive/{box}"): (5, 6)}
+
+
+class Traffic:
+    """What a busy node would record, one second at a time; `at` is wall time in seconds."""
+
+    def __init__(self, pulse: Pulse) -> None:
+        self.pulse = pulse
+        self.random = random.Random(7)
+
+    def second(self, at: float, *, share: float = 1.0) -> None:
+        pulse, chance = self.pulse, self.random
+        wave = math.sin(at / 70)
+        for (method, route), (middle_ms, rate) in ROUTES.items():
+            record = pulse.series("http", method=method, route=route, status="2xx").record
+            for _ in range(round(rate * share)):
+                slow = 9 if chance.random() < 0.06 else 1
+                record(round(middle_ms * 1e6 * slow * chance.lognormvariate(0.15 * wave, 0.45)))
+        decode = pulse.series("feed.decode", venue="cme").record
+        for _ in range(round(220 * share)):
+            if chance.random() < 0.78:
+                decode(round(chance.lognormvariate(11 + 0.1 * wave, 0.36)))
+            else:
+                decode(round(chance.lognormvariate(13.4 + 0.5 * math.sin(at / 25), 0.2)))
+        for box, middle in (("thumbnail", 16.6), ("facts", 14.2)):
+            for hop, rate, factor in (("hit", 12, 0.0004), ("run", 2, 1.0)):
+                record = pulse.series(f"derive.{hop}", box=box).record
+                for _ in range(rate):
+                    record(round(factor * chance.lognormvariate(middle, 0.4)))
+        for hop, middle in (("get", 8.9), ("put", 14.8)):
+            for _ in range(20):
+                pulse.series(f"store.{hop}", place="disk").record(round(chance.lognormvariate(middle, 0.5)))
+        for (src, dst), middle_ms in WAYS.items():
+            path = pulse.series("path", src=src, dst=dst, probe="agent" if dst in ("ny4", "ld4", "fr2") else "tcp")
+            for _ in range(5):
+                path.record(round(middle_ms * 1e6 * chance.lognormvariate(0, 0.04)))
+            if (src, dst) == ("ld4", "cme") and chance.random() < 0.1:
+                path.lose(1)
+        for src, dst, offset in (("ny4", "ld4", -19), ("ld4", "ny4", 88)):
+            for _ in range(20):
+                pulse.series("path.oneway", src=src, dst=dst).record(
+                    round(1e6 * (34 + offset * 0.9 + chance.gauss(0, 9)))
+                )
+        self._machine(at)
+
+    def _machine(self, at: float) -> None:
+        pulse, chance = self.pulse, self.random
+        busy = 0.34 + 0.2 * math.sin(at / 40) + chance.gauss(0, 0.03)
+        shares = {"busy": busy, "user": busy * 0.72, "system": busy * 0.2, "iowait": 0.02, "steal": 0.0}
+        for what, part in shares.items():
+            pulse.series("machine.cpu", unit="ppm", what=what).record(round(1e6 * min(1, max(0, part))))
+        used = (5.2 + 0.3 * math.sin(at / 200)) * 2**30
+        for what, size in (("used", used), ("available", 16 * 2**30 - used)):
+            pulse.series("machine.memory", unit="bytes", what=what).record(round(size))
+        for of, part in (("cpu", busy * 0.3), ("memory", 0.0), ("io", 0.03)):
+            level = max(0, part + chance.gauss(0, 0.01))
+            pulse.series("machine.pressure", unit="ppm", of=of, who="some").record(round(1e6 * level))
+        for direction, rate in (("in", 2.1e6), ("out", 7.4e6)):
+            level = rate * chance.lognormvariate(0.4 * math.sin(at / 30), 0.2)
+            pulse.series("machine.network", unit="bytes/s", interface="eth0", direction=direction).record(round(level))
+            pulse.series("machine.network", unit="bytes/s", interface="eth1", direction=direction).record(0)
+        for direction, rate in (("read", 3e5), ("write", 4e6)):
+            level = rate * chance.lognormvariate(0, 0.5)
+            pulse.series("machine.disk", unit="bytes/s", disk="nvme0n1", direction=direction).record(round(level))
+        pulse.series("machine.disk_busy", unit="ppm", disk="nvme0n1").record(round(1e6 * chance.uniform(0.02, 0.12)))
+        drops = 40 if int(at) % 97 < 3 else 0
+        pulse.series("machine.udp_drops", unit="datagrams/s").record(drops)
+        pulse.series("machine.load", unit="tasks/1000").record(round(1000 * (1.3 + 0.5 * wave_of(at))))
+
+
+def wave_of(at: float) -> float:
+    return math.sin(at / 90)
+
+
+def write_past(folder: Path) -> None:
+    """The past in three runs: a gap lies between the first two, a clock step in the last one."""
+    now = time.time_ns() // SECOND_NS * SECOND_NS
+    begin = now - PAST_SECONDS * SECOND_NS
+    for first, last in ((0, 250), (310, PAST_SECONDS)):
+        clock = FakeClock(now_ns=begin + first * SECOND_NS)
+        with Pulse(str(folder), clock=clock, threaded=False) as pulse:
+            traffic, stepped = Traffic(pulse), False
+            while clock.now_ns() < begin + last * SECOND_NS:
+                second = (clock.now_ns() - begin) // SECOND_NS
+                if 420 <= second < 480:
+                    traffic._machine(clock.now_ns() / 1e9)  # the feed is silent, the machine is not
+                else:
+                    traffic.second(clock.now_ns() / 1e9)
+                if second in (560, 566, 571):
+                    pulse.series("feed.decode", venue="cme").lose(400)
+                if second == 690 and not stepped:
+                    stepped = True
+                    clock.step(2 * SECOND_NS)
+                clock.advance(SECOND_NS)
+                pulse.tick()
+
+
+def shrink(path: Path) -> None:
+    """Fewer colours until it fits: these are pictures for a README."""
+    from PIL import Image
+
+    for colours in (256, 160, 96, 64):
+        if path.stat().st_size <= BYTES_MAX:
+            return
+        with Image.open(path) as picture:
+            plain = picture.convert("RGB")
+        palette = plain.quantize(colours, Image.Quantize.MEDIANCUT)
+        plain.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+
+
+def shoot(page: Any, name: str) -> None:
+    path = PICTURES / f"{name}.png"
+    page.screenshot(path=str(path))
+    shrink(path)
+    print(f"{path.name}: {path.stat().st_size:,} bytes")
+
+
+FEED = "/pulse?series=feed.decode%7Bvenue%3Dcme%7D"
+SKEW = "/pulse?series=path.oneway%7Bdst%3Dld4%2Csrc%3Dny4%7D"
+
+
+def brush(page: Any) -> None:
+    box = page.locator("#chart").bounding_box()
+    page.mouse.move(box["x"] + 0.62 * box["width"], box["y"] + 0.12 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.46 * box["height"], steps=5)
+    page.mouse.up()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 30)
+    page.wait_for_selector("#choice:not([hidden])")
+
+
+def take(url: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    desktop = {"width": 1360, "height": 900}
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+        def visit(path: str, name: str, scheme: str, *, wait_ms: int = 14_000, **options: Any) -> None:
+            page = browser.new_page(viewport=options.pop("viewport", desktop), color_scheme=scheme, **options)
+            page.goto(url + path)
+            page.wait_for_timeout(wait_ms)  # until the sparklines of the list are whole
+            if name == "pulse-dark":
+                brush(page)
+                page.wait_for_timeout(600)
+            shoot(page, name)
+            page.close()
+
+        visit(f"{FEED}&range=15m", "pulse-light", "light")
+        visit(FEED, "pulse-dark", "dark")
+        visit(f"{SKEW}&range=15m", "pulse-negative", "light", wait_ms=5000)
+        visit("/pulse/paths?range=15m", "pulse-paths", "dark", wait_ms=5000)
+        visit("/pulse/machine", "pulse-machine", "light", wait_ms=5000)
+        phone: dict[str, Any] = {"width": 390, "height": 844}
+        visit(FEED, "pulse-phone", "dark", wait_ms=5000, viewport=phone, device_scale_factor=2, is_mobile=True)
+        browser.close()
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        take(sys.argv[1])
+        return
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "data"
+        boxwork.open(root).close()
+        write_past(root / "pulse")
+        with boxwork.open(root) as work:
+            server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
+            url, stop, traffic = server.start(), threading.Event(), Traffic(work.pulse)
+
+            def run() -> None:
+                while not stop.wait(0.9):
+                    traffic.second(time.time())
+
+            thread = threading.Thread(target=run)
+            thread.start()
+            take(url)
+            stop.set()
+            thread.join()
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
