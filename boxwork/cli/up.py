@@ -1,0 +1,139 @@
+"""`boxwork up`: serve, take folders in where they lie, derive what people will ask for first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from boxwork.app.work import Work
+from boxwork.cli.intake import Tally, take_in, watch
+from boxwork.cli.program import Context
+from boxwork.errors import BadInput
+from boxwork.pulse.machine import Machine
+
+
+def register(app: App, context: Context) -> None:
+    """Add the command of this file."""
+    output = context.output
+
+    @app.command
+    def up(
+        *directories: Path,
+        host: str | None = None,
+        port: int | None = None,
+        sample: bool = True,
+        once: Annotated[bool, Parameter(negative="")] = False,
+    ) -> int:
+        """Serve; folders are taken in first, where they lie.
+
+        Parameters
+        ----------
+        directories: folders whose files are referenced in place and prepared (a thumbnail of each photo)
+        host: the address to listen on; the default is this machine only
+        port: the port to listen on; when it is taken, the next free one is
+        sample: with no folder, and nothing taken in before, make a sample inventory of 300 pictures
+        once: take in and prepare, then stop instead of serving
+        """
+        folders = [folder.expanduser().resolve() for folder in directories]
+        for folder in folders:
+            if not folder.is_dir():
+                raise BadInput(
+                    f"{folder} is no folder: check the path; with spaces or ~ it goes in quotes, PHOTOS='~/My Photos'",
+                    path=str(folder),
+                )
+        stop = threading.Event()
+        with context.work() as work, _until_signal(stop), _served(work, context, host, port, serve=not once):
+            if not folders and not work.inventory.count() and sample:
+                folders = [_make_sample(work, context)]
+            folders = folders or work.inventory.folders()
+            for folder in folders:
+                _show_intake(work, folder, context, stop)
+            if not once:
+                watch(work, stop, _show, os.cpu_count() or 1, folders)
+        return 0
+
+    def _show_intake(work: Work, folder: Path, context: Context, stop: threading.Event) -> None:
+        with output.progress(f"taking in {folder.name or folder}") as bar:
+
+            def tell(tally: Tally) -> None:
+                bar.at(tally.seen, note=f"{tally.computed} computed, {tally.remembered} remembered")
+
+            tally = take_in(work, folder, stop, tell, workers=os.cpu_count() or 1)
+        _show(tally)
+
+    def _show(tally: Tally) -> None:
+        output.answer(tally.as_json(), tally.text())
+        for path, reason in tally.faults:
+            output.say(f"  {path}: {reason}")
+        unshown = tally.unreadable + tally.failed - len(tally.faults)
+        if unshown > 0:
+            output.say(f"  … and {unshown} more")
+
+
+@contextmanager
+def _served(work: Work, context: Context, host: str | None, port: int | None, *, serve: bool) -> Iterator[None]:
+    """The server beside the block, if one is wanted; it is stopped when the block ends, whatever happens."""
+    if not serve:
+        yield
+        return
+    # The server is an extra of the wheel, so it is imported only by the command that serves.
+    from boxwork.serve.http import asgi
+    from boxwork.serve.server import Server, bind
+
+    settings, output = work.settings, context.output
+    wanted = settings.integer("serve.port") if port is None else port
+    listener = bind(host or settings.text("serve.host"), wanted, settings.integer("serve.ports_tried_max"))
+    server = Server(asgi(work), listener, settings)
+    url = server.start()
+    sampling_ends = Machine(work.pulse).start()
+    if wanted and listener.getsockname()[1] != wanted:
+        output.say(f"port {wanted} is taken, so this is the next free one")
+    output.answer(
+        {"event": "ready", "url": url, "data": str(context.directory)},
+        f"ready: {url}   (data in {context.directory}, Ctrl-C stops)",
+    )
+    try:
+        yield
+    finally:
+        output.say("stopping: no new requests, finishing those that run")
+        server.stop()
+        sampling_ends()
+
+
+@contextmanager
+def _until_signal(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set `stop`; a second SIGINT interrupts at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _make_sample(work: Work, context: Context) -> Path:
+    """A folder of generated pictures in the data directory, and a word that it is only that."""
+    target = context.directory / "sample"
+    pack = next((pack for pack in work.packs if pack.sample is not None), None)
+    if pack is None or pack.sample is None:
+        raise BadInput("there is nothing to serve yet: name a folder, as in `boxwork up ~/Pictures`")
+    with context.output.progress("making a sample inventory") as bar:
+        count = pack.sample(target, bar.at)
+    context.output.say(
+        f"this is a sample: {count} generated pictures in {target}; for your own, `make up PHOTOS=~/Pictures`"
+    )
+    return target
