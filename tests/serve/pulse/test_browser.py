@@ -230,7 +230,7 @@ def test_a_phone_sees_the_list_first_and_nothing_is_wider_than_it(node: tuple[An
 
 
 @pytest.mark.parametrize("view", [(1000, 60), (1000, 900), (60_000, 1440)])
-def test_a_tick_takes_less_than_two_milliseconds(page: Open, view: tuple[int, int]) -> None:
+def test_the_median_tick_takes_less_than_two_milliseconds(page: Open, view: tuple[int, int]) -> None:
     """The median is held on any machine; p99 is printed, since beside other work it measures the scheduler."""
     one = page(FEED)
     filled(one)
