@@ -6,21 +6,21 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from boxwork.app.work import Work, chunks_of, open
-from boxwork.cli.output import Bar, human_bytes
+from boxwork.cli.output import Bar, Output, human_bytes
 from boxwork.cli.program import Context
 from boxwork.clock import SECOND_NS
 from boxwork.content.backup import backup as make_backup
 from boxwork.content.backup import restore as restore_backup
 from boxwork.content.doctor import Doctor
 from boxwork.content.evict import Eviction
-from boxwork.content.sweep import Sweep
+from boxwork.content.sweep import Sweep, Verdict
 from boxwork.content.tree_value import HEADER, is_tree
 from boxwork.errors import BadInput
 from boxwork.keys import Ref
@@ -109,26 +109,24 @@ def register(app: App, context: Context) -> None:
             output.table(["name", "ref"], ({"name": name, "ref": ref} for name, ref in work.pins(prefix)), "no pins")
 
     @app.command
-    def gc(*, dry_run: Annotated[bool, Parameter(negative="")] = False, grace_s: float | None = None) -> None:
+    def gc(
+        *,
+        dry_run: Annotated[bool, Parameter(negative="")] = False,
+        all: Annotated[bool, Parameter(negative="")] = False,
+        grace_s: float | None = None,
+    ) -> None:
         """Delete what nothing refers to any more, while readers and writers go on.
 
         Parameters
         ----------
-        dry_run: only say what would go, what stays, and why
+        dry_run: only say what would go, and why; with --json also what stays
+        all: in a dry run, list what stays too, with its reason
         grace_s: how long something unreferenced stays, in seconds (default: the setting content.gc_grace_s)
         """
         with context.work(must_exist=True) as work:
             grace_ns = None if grace_s is None else int(grace_s * SECOND_NS)
             if dry_run:
-                verdicts = Sweep(work.content, grace_ns=grace_ns).plan()
-                output.table(
-                    ["goes", "size", "ref", "reason"],
-                    (
-                        {"goes": "goes" if v.goes else "stays", "size": v.size, "ref": v.ref, "reason": v.reason}
-                        for v in verdicts
-                    ),
-                    "there are no blobs",
-                )
+                _tell_plan(output, Sweep(work.content, grace_ns=grace_ns).plan(), everything=all or output.as_json)
                 return
             os.nice(GC_NICENESS)
             with output.progress("looking for what nothing refers to") as bar:
@@ -205,3 +203,23 @@ def _is_tree(work: Work, ref: Ref) -> bool:
 
 def _teller(bar: Bar) -> Callable[[int, int], None]:
     return lambda files, size: bar.at(files, note=human_bytes(size))
+
+
+def _tell_plan(output: Output, plan: Iterable[Verdict], *, everything: bool) -> None:
+    """What would go, and with `everything` what stays, a row a blob; then the sums of both."""
+    count, size = {True: 0, False: 0}, {True: 0, False: 0}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for verdict in plan:
+            count[verdict.goes] += 1
+            size[verdict.goes] += verdict.size
+            if verdict.goes or everything:
+                word = "goes" if verdict.goes else "stays"
+                yield {"goes": word, "size": verdict.size, "ref": verdict.ref, "reason": verdict.reason}
+
+    output.table(["goes", "size", "ref", "reason"], rows(), "nothing would go")
+    output.say(
+        f"{count[True]} of {sum(count.values())} blobs would go ({human_bytes(size[True])}),"
+        f" {human_bytes(size[False])} stay"
+        + ("" if everything or not count[False] else "; --all says why")
+    )

@@ -46,6 +46,10 @@ def test_a_dry_run_of_gc_says_why_each_blob_stays(boxwork: Any, tmp_path: Path) 
     reasons = {row["size"]: row["reason"] for row in boxwork.json("gc", "--dry-run") if row["goes"] == "stays"}
     assert 2 == len(boxwork.json("gc", "--dry-run"))
     assert any("pin keep" in str(row["reason"]) for row in boxwork.json("gc", "--dry-run")), reasons
+    assert "pin keep" in boxwork("gc", "--dry-run", "--all")
+    assert "pin keep" not in boxwork("gc", "--dry-run")
+    assert 0 == run(["--data", str(boxwork.directory), "gc", "--dry-run"])
+    assert "0 of 2 blobs would go (0 B), 2 B stay; --all says why" in boxwork.capture.readouterr().err
 
 
 def test_doctor_finds_a_flipped_bit_and_mends_it_from_a_backup(boxwork: Any, tmp_path: Path) -> None:
