@@ -220,6 +220,5 @@ def _tell_plan(output: Output, plan: Iterable[Verdict], *, everything: bool) -> 
     output.table(["goes", "size", "ref", "reason"], rows(), "nothing would go")
     output.say(
         f"{count[True]} of {sum(count.values())} blobs would go ({human_bytes(size[True])}),"
-        f" {human_bytes(size[False])} stay"
-        + ("" if everything or not count[False] else "; --all says why")
+        f" {human_bytes(size[False])} stay" + ("" if everything or not count[False] else "; --all says why")
     )
