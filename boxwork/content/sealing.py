@@ -152,10 +152,11 @@ class _Unsealed(_Window):
         body = file.seek(0, io.SEEK_END) - len(header)
         self._chunks = max(1, -(-body // (chunk_bytes + TAG_BYTES)))
         size = body - self._chunks * TAG_BYTES
+        # Before anything is refused: what is half made is closed too.
+        super().__init__(file, size)
         # Only the blob of nothing has an empty chunk; elsewhere no reader would come to it and notice the cut.
         if size < 0 or (self._chunks > 1 and size <= (self._chunks - 1) * chunk_bytes):
             raise _broken("it ends too early")
-        super().__init__(file, size)
         self._cipher = cipher
         self._header = header
         self._chunk_bytes = chunk_bytes
