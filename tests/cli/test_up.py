@@ -74,7 +74,8 @@ def test_a_folder_is_taken_in_served_and_remembered_after_a_restart(
         with urllib.request.urlopen(f"{url}/healthz", timeout=PATIENCE_S) as answer:
             assert 200 == answer.status
         tally = up.line()
-        assert (5, computed, remembered, 1) == (tally["seen"], tally["computed"], tally["remembered"], tally["failed"])
+        told = (tally["seen"], tally["computed"], tally["remembered"], tally["failed"])
+        assert (5, computed, remembered, 1) == told, tally["faults"]
         assert "broken.jpg" == tally["faults"][0]["path"]
         assert 0 == up.stop()
 

@@ -513,3 +513,51 @@ def test_a_helper_that_is_also_a_method_is_refused_for_the_plain_call() -> None:
 
     with pytest.raises(Undeclared, match="time.time"):
         Fingerprinter().of(derivation(box))
+
+
+def test_a_library_that_another_thread_is_importing_does_not_stand_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    @derivation
+    def shades(red: float) -> float:
+        import colorsys
+        import pyclbr
+        import rlcompleter
+        import stringprep
+        import symtable
+        import tabnanny
+
+        return colorsys.rgb_to_hsv(red, 0.0, 0.0)[0] + len((pyclbr, rlcompleter, stringprep, symtable, tabnanny))
+
+    appearing = ["colorsys", "pyclbr", "rlcompleter", "stringprep", "symtable", "tabnanny"]
+    for name in appearing:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    fingerprints = Fingerprinter()
+    compute, looks = fingerprints._compute, 0
+
+    def compute_while_one_appears(box: Derivation[..., Any]) -> Any:
+        nonlocal looks
+        looks += 1
+        found = compute(box)
+        importlib.import_module(appearing.pop(0))
+        return found
+
+    monkeypatch.setattr(fingerprints, "_compute", compute_while_one_appears)
+    first = fingerprints.of(shades)
+    assert 2 == looks
+    while appearing:
+        importlib.import_module(appearing.pop(0))
+    monkeypatch.setattr(fingerprints, "_compute", compute)
+    assert first.digest == fingerprints.of(shades).digest
+
+
+def test_what_is_another_thing_at_every_look_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fingerprints = Fingerprinter()
+    compute = fingerprints._compute
+
+    def compute_while_it_changes(box: Derivation[..., Any]) -> Any:
+        found = compute(box)
+        monkeypatch.setitem(globals(), "SIZE", SIZE + 1)
+        return found
+
+    monkeypatch.setattr(fingerprints, "_compute", compute_while_it_changes)
+    with pytest.raises(Undeclared, match="changes while it is looked at"):
+        fingerprints.of(shout)
