@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -32,7 +33,9 @@ from boxwork.pulse.sinks.sink import SeriesInfo
 
 DATA_VARIABLE = "BOXWORK_DATA"
 BAR = 40  # columns of the longest bar of `show`
-NARROW = 100  # columns of a terminal below which `top` shows fewer quantiles
+FIGURE = 10  # columns of a figure with its unit: "1.67 MiB/s"
+# Columns of a terminal from which `top` has room for these figures beside names of 30 columns.
+SHOWN = ((110, (0.5, 0.9, 0.99, 0.999), True), (72, (0.5, 0.99), False), (0, (0.99,), False))
 ROWS_MAX = 40  # rows of `top` on a terminal; `--json` and `--rows` show more
 
 From = Annotated[str, Parameter(name=["--from"], help="Directory of the history, or redis://host:port.")]
@@ -256,6 +259,10 @@ def amount(value: float, unit: str) -> str:
         return f"{value:.3g} ns"
     if unit == "ppm":
         return f"{value / 1e4:.3g} %"
+    if unit == "tasks/1000":  # the load, which the kernel gives with two decimals
+        return f"{value / 1e3:.3g}"
+    if unit == "datagrams/s":
+        return f"{value:.3g} /s"
     if unit.startswith("bytes"):
         for limit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
             if abs(value) >= limit:
@@ -284,23 +291,26 @@ def _answers(pulse: Pulse, pattern: str, last: str) -> list[tuple[SeriesInfo, An
 
 
 def _table(pulse: Pulse, pattern: str, last: str, rows: int, width: int) -> Table:
-    """`width` is that of the terminal: on a narrow one the quantiles between are left out."""
-    shares = (0.5, 0.9, 0.99, 0.999) if width >= NARROW else (0.5, 0.99)
-    table = Table(title=f"{pattern}, last {last}", expand=True)
-    table.add_column("series", overflow="fold", min_width=24)
-    for heading in ("per s", *(f"p{share * 100:g}" for share in shares), "max", "lost", "seen"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    """`width` is that of the terminal: on a narrow one the extremes and the quantiles between are left out."""
+    shares, with_max = next((shares, with_max) for least, shares, with_max in SHOWN if width >= least)
+    table = Table(title=f"{pattern}, last {last}", box=SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0))
+    # Fixed widths for the figures and all the rest for the name: rich would rather take it from the name.
+    table.add_column("series", overflow="fold", ratio=1)
+    headings = {"per s": 6, **{f"p{share * 100:g}": FIGURE for share in shares}}
+    headings |= ({"max": FIGURE} if with_max else {}) | {"lost": 5, "seen": 5}
+    for heading, columns in headings.items():
+        table.add_column(heading, justify="right", no_wrap=True, width=columns)
     seconds = duration(last)
     answers = _answers(pulse, pattern, last)
     for info, answer in answers[:rows]:
         histogram, coverage = answer.histogram, answer.coverage
         quantiles = [amount(value, info.unit) for value in histogram.quantiles(shares)]
-        highest = "–" if histogram.empty else amount(histogram.maximum, info.unit)
+        if with_max:
+            quantiles.append("–" if histogram.empty else amount(histogram.maximum, info.unit))
         table.add_row(
             str(info.name),
             f"{histogram.count / seconds:.3g}",
             *quantiles,
-            highest,
             str(coverage.lost or ""),
             f"{coverage.ratio:.0%}",
         )
