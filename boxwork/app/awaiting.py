@@ -25,6 +25,7 @@ from boxwork.errors import BadInput
 from boxwork.keys import Ref
 from boxwork.pack import Pack
 from boxwork.pulse import Pulse
+from boxwork.pulse.watch import Watch as Alarms
 from boxwork.state.face import AsyncEngine, AsyncIntent
 from boxwork.state.order import Key
 from boxwork.state.receipts import Receipt
@@ -80,6 +81,10 @@ class Boxwork:
         if self._work is None:
             raise BadInput("this Boxwork is not open: use it inside `async with Boxwork(…) as work`")
         return self._work
+
+    @property
+    def alarms(self) -> Alarms:
+        return self.blocking.alarms
 
     @property
     def pulse(self) -> Pulse:

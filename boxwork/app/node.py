@@ -36,6 +36,8 @@ from boxwork.derive.fingerprint import Fingerprinter
 from boxwork.errors import BadInput, NotFound, StateError
 from boxwork.pack import Pack, find_packs
 from boxwork.pulse import Pulse
+from boxwork.pulse import watch as watch_module
+from boxwork.pulse.watch import Watch
 from boxwork.serve import limits
 from boxwork.settings import Setting, Settings, merge
 from boxwork.state import engine as engine_module
@@ -67,6 +69,7 @@ def all_settings(packs: Iterable[Pack]) -> list[Setting]:
         *database.SETTINGS,
         *journal.SETTINGS,
         *pulse.SETTINGS,
+        *watch_module.SETTINGS,
         *content_module.SETTINGS,
         *deriver_module.SETTINGS,
         *engine_module.SETTINGS,
@@ -140,6 +143,8 @@ class Node:
         with self._closers as opening:
             self.pulse = Pulse.from_settings(self.settings, str(root / "pulse"), clock=clock)
             opening.callback(self.pulse.close)
+            self.alarms = Watch.from_settings(self.pulse, self.settings).start()
+            opening.callback(self.alarms.close)
             self.content = Content(
                 root,
                 self.settings,

@@ -23,6 +23,7 @@ from boxwork.errors import BadInput, NotFound
 from boxwork.keys import CHUNK_BYTES, Buffer, Ref
 from boxwork.pack import Pack
 from boxwork.pulse import Pulse
+from boxwork.pulse.watch import Watch as Alarms
 from boxwork.settings import Settings
 from boxwork.state.engine import Engine
 from boxwork.state.intents import Intent
@@ -97,6 +98,11 @@ class Work:
     @property
     def pulse(self) -> Pulse:
         return self.node.pulse
+
+    @property
+    def alarms(self) -> Alarms:
+        """The rules that watch series (setting `pulse.watch`): `add` another one, `subscribe` to their events."""
+        return self.node.alarms
 
     @property
     def settings(self) -> Settings:

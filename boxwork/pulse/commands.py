@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ from boxwork.pulse.query import Answer
 from boxwork.pulse.recorder import Pulse
 from boxwork.pulse.series_name import Pattern
 from boxwork.pulse.sinks.sink import SeriesInfo
+from boxwork.pulse.watch import Event, Watch
 
 DATA_VARIABLE = "BOXWORK_DATA"
 BAR = 40  # columns of the longest bar of `show`
@@ -89,6 +91,31 @@ def commands(source: str | None = None, *, as_json: bool = False) -> App:
             else:
                 unit = next(info.unit for info in pulse.catalog() if info.name == answer.series[0])
                 Console(highlight=False).print(describe(answer, unit), markup=False)
+
+    @app.command
+    def watch(*rules: str, once: Json = False, json: Json = as_json, from_: From = default) -> int:
+        """Print what fires and clears, a line each; with `--once` judge now and answer 1 if anything is wrong.
+
+        A rule reads `p99(path{dst=cme}) > 250us over 30s for 10s`; the node itself watches those of `pulse.watch`.
+        """
+        if not rules:
+            raise BadInput("name a rule to watch: boxwork pulse watch 'p99(http) > 250ms over 5m'")
+        with _opened(from_) as pulse:
+            watching = Watch(pulse, *rules)
+            if once:
+                return _judged(watching, json)
+            pause = threading.Event()
+            try:
+                while True:
+                    for event in watching.look():
+                        if json:
+                            _print_json(event.as_json())
+                        else:
+                            at = datetime.fromtimestamp(event.at_ns / SECOND_NS).astimezone()
+                            print(f"{at:%H:%M:%S} {event.kind} {_line(event, watching)}", flush=True)
+                    pause.wait(1.0)
+            except KeyboardInterrupt:
+                return 0
 
     @app.command
     def export(
@@ -269,6 +296,35 @@ def amount(value: float, unit: str) -> str:
                 return f"{value / limit:.3g} {name}{unit.removeprefix('bytes')}"
         return f"{value:.3g} B{unit.removeprefix('bytes')}"
     return f"{value:.3g} {unit}".rstrip()
+
+
+def _judged(watching: Watch, as_json: bool) -> int:
+    """Say how each rule stands now, whatever its `for`; 1 if one is broken."""
+    watching.look()
+    broken = 0
+    for rule in watching.rules():
+        wrong = rule["condition"] in ("firing", "rising")
+        broken += wrong
+        word = "wrong" if wrong else "no data" if rule["value"] is None else "right"
+        if as_json:
+            _print_json({"rule": rule["rule"], "state": word, "value": rule["value"], "threshold": rule["threshold"]})
+        else:
+            print(f"{word:7} {rule['rule']}: {_shown(rule)}")
+    return 1 if broken else 0
+
+
+def _line(event: Event, watching: Watch) -> str:
+    unit = next((rule["unit"] for rule in watching.rules() if rule["rule"] == event.rule.name), "")
+    return f"{event.rule.name}: {_shown({**event.rule.as_json(), 'value': event.value, 'unit': unit})}"
+
+
+def _shown(rule: dict[str, Any]) -> str:
+    value = rule["value"]
+    if value is None:
+        return "no samples" if rule["series"] else "no such series"
+    if rule["kind"] in ("share", "coverage", "negative"):
+        return f"{value:.3%}"
+    return amount(value, rule["unit"])
 
 
 @contextmanager

@@ -88,6 +88,24 @@ def test_export_writes_lines_tables_and_blobs(source: str, tmp_path: Path) -> No
         run("export", "path", "--format", "xml", source=source)
 
 
+def test_watch_once_is_a_check_for_a_script(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = commands(source)(
+        ["watch", "--once", "slow: p99(derive.run) > 1us over 1h", "p50(derive.run) > 1s over 1h", "lost(nobody) > 0"],
+        exit_on_error=False,
+        result_action="return_value",
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert 1 == answer
+    assert ["wrong", "right", "no data"] == [line[:7].strip() for line in lines]
+    assert "slow: 990 us" in lines[0] or "slow: 98" in lines[0] or "slow: 99" in lines[0]
+    assert 0 == commands(source)(
+        ["watch", "--once", "--json", "p50(derive.run) > 1s over 1h"], exit_on_error=False, result_action="return_value"
+    )
+    assert "right" == json.loads(capsys.readouterr().out)["state"]
+    with pytest.raises(BadInput, match="name a rule"):
+        run("watch", source=source)
+
+
 def test_a_source_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None:
     missing = tmp_path / "nothing"
     with pytest.raises(BadInput, match="--from"):

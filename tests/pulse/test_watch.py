@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from _clock import fake_clock
 
 from boxwork.clock import SECOND_NS
 from boxwork.errors import BadInput
 from boxwork.pulse import Pulse
-from boxwork.pulse.watch import Event, Rule, Watch
+from boxwork.pulse.rule import Rule
+from boxwork.pulse.watch import RULES_MAX, SETTINGS, Event, Watch
+from boxwork.settings import merge
 from boxwork.testing.clock import FakeClock
 
 
@@ -109,7 +113,7 @@ def test_a_subscriber_that_raises_harms_nobody() -> None:
     assert 2 == len(events)
     stop()
     watch.close()
-    assert {"kind", "rule", "value", "at_ns", "coverage"} == set(events[0].as_json())
+    assert {"kind", "rule", "text", "value", "at_ns", "coverage"} == set(events[0].as_json())
 
 
 def test_rules_read_as_they_are_written() -> None:
@@ -148,3 +152,60 @@ def test_rules_read_as_they_are_written() -> None:
 def test_a_rule_that_makes_no_sense_is_refused_with_an_example_or_a_reason(text: str) -> None:
     with pytest.raises(BadInput):
         Rule.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("slow pages: p99(http{route=/t}) > 250ms", "slow pages", 250e6),
+        ("p99(http) > 250ms", "p99(http) > 250ms", 250e6),
+        ("mean(machine.cpu{what=busy}) > 90% clear 80%", "mean(machine.cpu{what=busy}) > 90% clear 80%", 900_000),
+        ("full: min(machine.memory{what=available}) < 2GiB", "full", 2**31),
+        ("lossy: share(http > 50ms) > 1%", "lossy", 0.01),
+    ],
+)
+def test_a_rule_may_have_a_name_and_the_unit_of_its_series(text: str, name: str, value: float) -> None:
+    rule = Rule.parse(text)
+    assert name == rule.name
+    assert value == pytest.approx(rule.value)
+    assert rule.text == text.removeprefix(f"{name}: ")
+
+
+def test_a_pattern_that_is_none_is_refused_when_the_rule_is_made() -> None:
+    with pytest.raises(BadInput, match="label=value"):
+        Rule.parse("p99(http{route}) > 1ms")
+
+
+def test_rules_come_from_the_settings_one_a_line() -> None:
+    text = "\n# what pages may take\nslow: p99(path) > 1ms over 1s; lost(path) > 0\n\nnegative(path{dst=a;b}) > 1%\n"
+    settings = merge(SETTINGS, environment={"BOXWORK_PULSE_WATCH": text})
+    with Pulse(threaded=False) as pulse:
+        watch = Watch.from_settings(pulse, settings)
+        assert ["slow", "lost(path) > 0", "negative(path{dst=a;b}) > 1%"] == [one["rule"] for one in watch.rules()]
+        bad = merge(SETTINGS, environment={"BOXWORK_PULSE_WATCH": "p99(path) ~ 3"})
+        with pytest.raises(BadInput, match="BOXWORK_PULSE_WATCH.*is not a rule"):
+            Watch.from_settings(pulse, bad)
+
+
+def test_a_page_sees_how_each_rule_stands_and_the_log_what_changed(caplog: pytest.LogCaptureFixture) -> None:
+    clock = fake_clock()
+    pulse = Pulse(clock=clock, threaded=False)
+    rule = {"BOXWORK_PULSE_WATCH": "slow: p99(path) > 250us over 1s for 2s"}
+    watch = Watch.from_settings(pulse, merge(SETTINGS, environment=rule)).start()
+    conditions = []
+    for sample in [*[100_000] * 2, *[300_000] * 6, *[100_000] * 6]:
+        second(pulse, clock, sample)
+        conditions.append(watch.rules()[0]["condition"])
+    assert ["quiet", "rising", "firing", "falling", "quiet"] == [one for one, _ in itertools.groupby(conditions)]
+    (shown,) = watch.rules()
+    assert ("slow", "ns", 1, 250_000) == (shown["rule"], shown["unit"], shown["series"], shown["threshold"])
+    assert "path" == shown["example"]
+    assert ["fired", "cleared"] == [event.kind for event in watch.events]
+    assert ["fired: slow", "cleared: slow"] == [record.message for record in caplog.records]
+
+
+def test_the_number_of_rules_has_a_limit() -> None:
+    with Pulse(threaded=False) as pulse:
+        watch = Watch(pulse, *[f"p99(path) > {number}ms" for number in range(RULES_MAX)])
+        with pytest.raises(BadInput, match="200 rules"):
+            watch.add("p99(path) > 1s")

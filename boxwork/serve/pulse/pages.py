@@ -1,4 +1,4 @@
-"""The three pages: fragments that stand in the shell, and the modules that make them live."""
+"""The pages: fragments that stand in the shell, and the modules that make them live."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 PACKAGE = "boxwork.serve.pulse"
-TITLES = {"/pulse": "Latency", "/pulse/paths": "Paths", "/pulse/machine": "Machine"}
+TITLES = {"/pulse": "Latency", "/pulse/paths": "Paths", "/pulse/machine": "Machine", "/pulse/watch": "Watch"}
 MODULES = {
     "latency": (
         "colours.js",
@@ -26,6 +26,7 @@ MODULES = {
         "table.js",
     ),
     "paths": ("format.js", "spark.js"),
+    "watch": ("format.js", "live.js"),
     "machine": ("colours.js", "format.js", "interval.js", "lines.js", "live.js", "ruler.js"),
 }
 
@@ -40,6 +41,10 @@ def paths(request: Request) -> Response:
 
 def machine(request: Request) -> Response:
     return _page(request, "Machine", "machine", None)
+
+
+def watch(request: Request, data: dict[str, Any]) -> Response:
+    return _page(request, "Watch", "watch", data)
 
 
 def _page(request: Request, title: str, name: str, data: Any) -> Response:
@@ -62,8 +67,10 @@ def _page(request: Request, title: str, name: str, data: Any) -> Response:
 def _tabs(request: Request) -> str:
     base = request.scope.get("root_path", "")
     here = request.url.path.removeprefix(base)
+    firing = len(request.app.state.work.alarms.firing())
+    marks = {"/pulse/watch": f' <b class="firing" title="rules that fire now">{firing}</b>'} if firing else {}
     links = "".join(
-        f'<a href="{base}{path}"{" aria-current=page" if path == here else ""}>{title}</a>'
+        f'<a href="{base}{path}"{" aria-current=page" if path == here else ""}>{title}{marks.get(path, "")}</a>'
         for path, title in TITLES.items()
     )
     return f'<nav class="tabs" aria-label="Pulse">{links}</nav>'

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from boxwork.clock import MILLISECOND_NS, SECOND_NS
 from boxwork.errors import NotFound
 from boxwork.pulse import page
-from boxwork.pulse.series_name import SeriesName
+from boxwork.pulse.series_name import Pattern, SeriesName
 from boxwork.pulse.sinks import prometheus
 from boxwork.pulse.sinks.sink import SeriesInfo
 from boxwork.serve.bodies import json_reply
@@ -35,6 +35,8 @@ COLUMNS_MAX = 1440
 # An interval that ended this long ago has been handed over by the aggregator, which looks four times a second.
 SETTLED_NS = 600 * MILLISECOND_NS
 THREADS = 2
+# The newest events that a page shows; the log has all.  Unit: events.
+EVENTS_MAX = 50
 
 
 class PulseRoutes:
@@ -78,6 +80,10 @@ class PulseRoutes:
         """`GET /pulse/machine`: what the machine does."""
         await self.in_thread(self.machine_view.begin)
         return pages.machine(request)
+
+    async def watch(self, request: Request) -> Response:
+        """`GET /pulse/watch`: the rules, how each stands, and what changed."""
+        return pages.watch(request, self._alarms())
 
     # --- the API
 
@@ -160,6 +166,7 @@ class PulseRoutes:
             after,
             self.in_thread,
             self.overview if "overview" in query else None,
+            self._alarms if "rules" in query else None,
             lambda: request.app.state.stopping,
         )
         return StreamingResponse(
@@ -171,6 +178,18 @@ class PulseRoutes:
                 "x-accel-buffering": "no",  # nginx would hold events back
             },
         )
+
+    async def rules(self, request: Request) -> Response:
+        """`GET /pulse/rules`: every rule and how it stands, and the last events; `series` chooses rules that see it."""
+        return json_reply(self._alarms(request.query_params.get("series", "")[: asking.SERIES_LENGTH_MAX]))
+
+    def _alarms(self, series: str = "") -> dict[str, Any]:
+        alarms = self.work.alarms
+        rules = alarms.rules()
+        if series:
+            name = SeriesName.parse(series)
+            rules = [rule for rule in rules if Pattern.parse(rule["pattern"]).matches(name)]
+        return {"rules": rules, "events": [event.as_json() for event in list(alarms.events)[-EVENTS_MAX:][::-1]]}
 
     async def mesh(self, request: Request) -> Response:
         """`GET /pulse/mesh`: for each path between two places its quantiles, loss, coverage and a sparkline."""
@@ -209,7 +228,12 @@ def _within_64_bits(answer: dict[str, Any]) -> dict[str, Any]:
 def routes(work: Any) -> list[BaseRoute]:
     """What `serve.http` mounts."""
     own = PulseRoutes(work)
-    shown = [("/pulse", own.latency), ("/pulse/paths", own.paths), ("/pulse/machine", own.machine)]
+    shown = [
+        ("/pulse", own.latency),
+        ("/pulse/paths", own.paths),
+        ("/pulse/machine", own.machine),
+        ("/pulse/watch", own.watch),
+    ]
     asked = [
         ("/pulse/series", own.series),
         ("/pulse/query", own.query),
@@ -218,6 +242,7 @@ def routes(work: Any) -> list[BaseRoute]:
         ("/pulse/history", own.history),
         ("/pulse/live", own.live),
         ("/pulse/mesh", own.mesh),
+        ("/pulse/rules", own.rules),
         ("/pulse/machine/figures", own.machine_figures),
         ("/pulse/machine/processes", own.processes),
         ("/metrics", own.metrics),

@@ -44,6 +44,7 @@ async def events(
     after_ns: int | None,
     in_thread: Any,
     overview: Overview | None,
+    alarms: Callable[[], dict[str, Any]] | None,
     ended: Callable[[], bool],
 ) -> AsyncIterator[bytes]:
     """The body of a stream, until the client leaves or `ended`."""
@@ -68,6 +69,8 @@ async def events(
             if overview is not None and monotonic_ns() - shown_ns >= STEP_NS:
                 shown_ns = monotonic_ns()
                 yield event(await in_thread(overview.look), kind="overview")
+            if alarms is not None:
+                yield event(alarms(), kind="rules")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), BEAT_S)
             woken.clear()

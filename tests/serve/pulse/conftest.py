@@ -12,6 +12,7 @@ import pytest
 
 from boxwork.clock import SECOND_NS
 from boxwork.pulse import Pulse
+from boxwork.pulse.watch import Watch
 from boxwork.serve.http import asgi
 from boxwork.serve.limits import SETTINGS
 from boxwork.settings import merge
@@ -29,6 +30,7 @@ class Work:
         self.node = SimpleNamespace(root=root)
         self.boxes: dict[str, Any] = {}
         self.pulse = pulse
+        self.alarms = Watch(pulse, "slow feed: p99(feed) > 50us over 5s", "lost(path) > 0")
         self.clock = pulse.clock
         self.settings = merge(SETTINGS, environment={})
 

@@ -122,3 +122,24 @@ def test_the_list_has_a_figure_and_a_line_for_each_series(client: Any) -> None:
     assert 600 == rows[FEED]["count"]
     assert 30 == len(rows[FEED]["spark"])
     assert rows[FEED]["spark"][-1] == pytest.approx(100_059, rel=0.01)
+
+
+def test_rules_say_how_they_stand_and_what_changed(client: Any, app: Any) -> None:
+    alarms = app.state.work.alarms
+    alarms.look()
+    reply = client.get("/pulse/rules").json()
+    assert ["slow feed", "lost(path) > 0"] == [rule["rule"] for rule in reply["rules"]]
+    slow, lost = reply["rules"]
+    assert ("firing", "feed{venue=cme}", "ns") == (slow["condition"], slow["example"], slow["unit"])
+    assert ("quiet", 0) == (lost["condition"], lost["value"])
+    assert [("fired", "slow feed")] == [(event["kind"], event["rule"]) for event in reply["events"]]
+    seen = client.get("/pulse/rules", params={"series": "feed{venue=cme}"}).json()["rules"]
+    assert ["slow feed"] == [rule["rule"] for rule in seen]
+
+
+def test_the_page_of_rules_has_them_without_a_script_and_the_tab_counts_what_fires(client: Any, app: Any) -> None:
+    app.state.work.alarms.look()
+    page = client.get("/pulse/watch")
+    assert 200 == page.status_code
+    assert '"rule":"slow feed"' in page.text
+    assert '<b class="firing" title="rules that fire now">1</b>' in client.get("/pulse").text

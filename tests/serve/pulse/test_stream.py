@@ -28,7 +28,7 @@ def heard(pulse: Pulse, after_ns: int | None, *, count: int, overview: Overview 
 
     async def listen() -> list[dict[str, str]]:
         found: list[dict[str, str]] = []
-        body = events(pulse, FEED, after_ns, direct, overview, lambda: len(found) >= count)
+        body = events(pulse, FEED, after_ns, direct, overview, None, lambda: len(found) >= count)
         async for piece in body:
             fields = dict(line.split(": ", 1) for line in piece.decode().strip().splitlines())
             if "data" in fields:
@@ -88,6 +88,6 @@ def test_a_browser_that_comes_back_says_where_it_was(app: Any, clock: FakeClock)
 
 def test_a_stream_ends_when_the_server_is_asked_to_stop(pulse: Pulse) -> None:
     async def listen() -> list[bytes]:
-        return [piece async for piece in events(pulse, FEED, None, direct, None, lambda: True)]
+        return [piece async for piece in events(pulse, FEED, None, direct, None, None, lambda: True)]
 
     assert [b"retry: 1000\n\n"] == asyncio.run(listen())

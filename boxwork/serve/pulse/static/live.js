@@ -3,9 +3,10 @@
 const AGAIN_MS = 2000;
 
 export class Live {
-  // `heard` is called with the parsed data of each tick, `listed` with an overview, `told` with "live" or "away".
-  constructor({ heard, listed = null, told = () => {} }) {
-    Object.assign(this, { heard, listed, told });
+  // `heard` is called with the parsed data of each tick, `listed` with an overview, `ruled` with the rules and how
+  // they stand, `told` with "live" or "away".
+  constructor({ heard, listed = null, ruled = null, told = () => {} }) {
+    Object.assign(this, { heard, listed, ruled, told });
     this.source = null;
     this.lastId = "";
   }
@@ -19,6 +20,7 @@ export class Live {
     if (series) query.set("series", series);
     if (this.lastId) query.set("after", this.lastId);
     if (this.listed) query.set("overview", "1");
+    if (this.ruled) query.set("rules", "1");
     const source = this.source = new EventSource(`${document.documentElement.dataset.base}/pulse/live?${query}`);
     source.onopen = () => this.told("live");
     source.onmessage = (event) => {
@@ -27,6 +29,7 @@ export class Live {
       this.heard(JSON.parse(event.data));
     };
     if (this.listed) source.addEventListener("overview", (event) => this.listed(JSON.parse(event.data)));
+    if (this.ruled) source.addEventListener("rules", (event) => this.ruled(JSON.parse(event.data)));
     source.onerror = () => {
       if (source !== this.source) return;
       this.told("away");
