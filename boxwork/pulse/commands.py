@@ -303,7 +303,7 @@ def _judged(watching: Watch, as_json: bool) -> int:
     watching.look()
     broken = 0
     for rule in watching.rules():
-        wrong = rule["condition"] in ("firing", "rising")
+        wrong = rule["condition"] in ("firing", "pending")
         broken += wrong
         word = "wrong" if wrong else "no data" if rule["value"] is None else "right"
         if as_json:

@@ -40,7 +40,7 @@ EVENTS_MAX = 200
 # Each rule is a query of about 0.1 ms in the aggregator's thread, once a second.  Unit: rules.
 RULES_MAX = 200
 
-Condition = Literal["firing", "rising", "falling", "quiet", "unknown"]
+Condition = Literal["firing", "pending", "clearing", "quiet", "unknown"]
 
 
 _BETWEEN = re.compile(r"\n|;(?![^{]*\})")
@@ -87,7 +87,7 @@ class _State:
 
     def condition(self) -> Condition:
         if self.since_ns is not None:
-            return "falling" if self.firing else "rising"
+            return "clearing" if self.firing else "pending"
         if self.firing:
             return "firing"
         return "unknown" if math.isnan(self.value) else "quiet"
@@ -108,7 +108,7 @@ class Watch:
 
     @classmethod
     def from_settings(cls, pulse: Pulse, settings: Settings) -> Watch:
-        """The rules of the setting `pulse.watch`; their events go to the log.  Raises `BadInput` for what is no rule."""
+        """The rules of the setting `pulse.watch`; events go to the log.  Raises `BadInput` for what is no rule."""
         try:
             watch = cls(pulse, *rules_in(settings.text("pulse.watch")))
         except BadInput as reason:
@@ -162,7 +162,7 @@ class Watch:
         ]
 
     def rules(self) -> list[dict[str, Any]]:
-        """Every rule and how it stands, for a page: firing, rising (not long enough yet), falling, quiet, unknown."""
+        """Every rule and how it stands, for a page: firing, pending (not long enough yet), clearing, quiet, unknown."""
         now = self.pulse.clock.monotonic_ns()
         return [
             {

@@ -196,7 +196,7 @@ def test_a_page_sees_how_each_rule_stands_and_the_log_what_changed(caplog: pytes
     for sample in [*[100_000] * 2, *[300_000] * 6, *[100_000] * 6]:
         second(pulse, clock, sample)
         conditions.append(watch.rules()[0]["condition"])
-    assert ["quiet", "rising", "firing", "falling", "quiet"] == [one for one, _ in itertools.groupby(conditions)]
+    assert ["quiet", "pending", "firing", "clearing", "quiet"] == [one for one, _ in itertools.groupby(conditions)]
     (shown,) = watch.rules()
     assert ("slow", "ns", 1, 250_000) == (shown["rule"], shown["unit"], shown["series"], shown["threshold"])
     assert "path" == shown["example"]

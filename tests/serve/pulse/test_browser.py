@@ -215,6 +215,23 @@ def test_the_machine_page_moves(page: Open) -> None:
     one.wait_for_selector("#rows tr")
 
 
+def test_a_rule_that_fires_shows_itself_on_every_page_and_on_its_chart(page: Open, node: tuple[Any, str]) -> None:
+    rule = node[0].alarms.add("slow feed: p99(feed) > 100us over 10s")
+    try:
+        one = page("/pulse/watch")
+        one.wait_for_selector("li[data-condition=firing]", timeout=20_000)
+        assert "slow feed" == one.inner_text("li[data-condition=firing] h2")
+        assert "limit 100 µs" in one.inner_text("li[data-condition=firing] .now")
+        one.wait_for_selector("#rows tr[data-kind=fired]")
+        one.focus("li[data-condition=firing] a")
+        one.keyboard.press("Enter")
+        filled(one)
+        assert "feed" == one.inner_text("#title")
+        assert "1" == one.inner_text(".tabs .firing")
+    finally:
+        node[0].alarms.remove(rule)
+
+
 def test_a_phone_sees_the_list_first_and_nothing_is_wider_than_it(node: tuple[Any, str], browser: Any) -> None:
     one = browser.new_page(viewport={"width": 390, "height": 800}, is_mobile=True, has_touch=True)
     one.goto(node[1] + "/pulse")
@@ -222,7 +239,7 @@ def test_a_phone_sees_the_list_first_and_nothing_is_wider_than_it(node: tuple[An
     assert one.locator("#view").is_hidden()
     one.locator("a[data-series]").first.click()
     filled(one)
-    for path in ("", "/paths", "/machine"):
+    for path in ("", "/paths", "/machine", "/watch"):
         assert one.evaluate("document.documentElement.scrollWidth") <= 390, path
         one.goto(f"{node[1]}/pulse{path}")
         one.wait_for_timeout(500)

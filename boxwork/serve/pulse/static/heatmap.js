@@ -22,6 +22,7 @@ export class Heatmap {
     this.ring = document.createElement("canvas");
     this.ringContext = this.ring.getContext("2d", { willReadFrequently: false });
     this.model = null;
+    this.levels = [];           // where watch rules draw the line: value, label, firing
     this.ticks = 0;
   }
 
@@ -214,6 +215,27 @@ export class Heatmap {
       c.fillStyle = colours.quiet;
       c.fillText(value === 0 ? "0" : format.value(value, this.unit, true), this.left - 8, y);
     }
+    this.drawLevels(c);
+  }
+
+  // The limits of watch rules, where they lie within the axis.
+  drawLevels(c) {
+    const { colours } = this;
+    c.save();
+    c.setLineDash([6, 4]);
+    c.textAlign = "left";
+    c.textBaseline = "bottom";
+    for (const { value, label, firing } of this.levels) {
+      const y = Math.round(this.y(value)) + 0.5;
+      if (!(y >= TOP && y <= this.bottom)) continue;
+      c.strokeStyle = c.fillStyle = firing ? colours.loss : colours.text;
+      c.lineWidth = 1.2;
+      c.globalAlpha = 0.75;
+      c.beginPath(); c.moveTo(this.left, y); c.lineTo(this.right, y); c.stroke();
+      c.globalAlpha = 1;
+      c.fillText(label.length > 48 ? `${label.slice(0, 47)}…` : label, this.left + 6, y - 2);
+    }
+    c.restore();
   }
 
   drawTimes() {

@@ -67,10 +67,22 @@ async function load() {
   state.model = new Model(width, Math.round(length / width));
   state.model.moveTo(Number(BigInt(until) / 1000000n));
   for (const column of known) state.model.add(column);
+  heatmap.levels = await levels(series);
+  if (turn !== state.loading) return;
   heatmap.show(state.model, state.unit);
   pointer.resize();
   figures();
   if (!state.paused) live.open(series, String(BigInt(until) - 1n));
+}
+
+// Where the watch rules draw their line through this series, with the name of the rule.
+async function levels(series) {
+  const reply = await fetch(`${base}/pulse/rules?${new URLSearchParams({ series })}`).catch(() => null);
+  if (!reply?.ok) return [];
+  return (await reply.json()).rules.flatMap((rule) => {
+    const value = rule.limit ?? (["quantile", "mean", "max", "min"].includes(rule.kind) ? rule.threshold : null);
+    return value === null ? [] : [{ value, label: rule.rule, firing: ["firing", "clearing"].includes(rule.condition) }];
+  });
 }
 
 function tick({ now, ticks }) {

@@ -6,8 +6,8 @@ import * as format from "./format.js";
 const $ = (id) => document.getElementById(id);
 const base = document.documentElement.dataset.base;
 const first = JSON.parse($("data").textContent);
-const WORDS = { firing: "firing", rising: "rising", falling: "clearing", quiet: "quiet", unknown: "no data" };
-const ORDER = ["firing", "falling", "rising", "unknown", "quiet"];
+const WORDS = { firing: "firing", pending: "pending", clearing: "clearing", quiet: "quiet", unknown: "no data" };
+const ORDER = ["firing", "clearing", "pending", "unknown", "quiet"];
 const SHARES = ["share", "coverage", "negative"];
 const made = new Map();
 
@@ -20,14 +20,14 @@ function figure(rule, value) {
 }
 
 function condition(rule) {
-  const held = rule.held_seconds === null ? "" : ` ${Math.floor(rule.held_seconds)} of ${format.span(rule.for_seconds * 1000)}`;
+  const held = rule.held_seconds === null ? "" : ` ${format.span(1000 * Math.floor(rule.held_seconds))} of ${format.span(rule.for_seconds * 1000)}`;
   return WORDS[rule.condition] + held;
 }
 
 function note(rule) {
   if (!rule.series) return "no series of this name yet";
   const many = rule.series === 1 ? "1 series" : `${rule.series} series as one`;
-  const since = rule.since_ns ? ` · ${rule.condition === "firing" || rule.condition === "falling" ? "fired" : "cleared"} ${format.clock(rule.since_ns / 1e6)}` : "";
+  const since = rule.since_ns ? ` · ${rule.condition === "firing" || rule.condition === "clearing" ? "fired" : "cleared"} ${format.clock(rule.since_ns / 1e6)}` : "";
   return `${many} · last ${format.span(rule.over_seconds * 1000)}, ${format.share(Math.min(1, rule.coverage))} seen${since}`;
 }
 
@@ -46,7 +46,7 @@ function make(rule) {
 function show({ rules, events }) {
   $("empty").hidden = rules.length > 0;
   $("changes").hidden = !rules.length;
-  const firing = rules.filter((rule) => rule.condition === "firing" || rule.condition === "falling").length;
+  const firing = rules.filter((rule) => rule.condition === "firing" || rule.condition === "clearing").length;
   set($("summary"), !rules.length ? "Rules ask what the charts ask, so none fires on what no page shows." : firing ? `${firing} of ${rules.length} ${rules.length === 1 ? "rule" : "rules"} firing` : `${rules.length} ${rules.length === 1 ? "rule" : "rules"}, all quiet`);
   const seen = new Set(), sorted = rules.map((rule, place) => [ORDER.indexOf(rule.condition), place, rule]).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   sorted.forEach(([, place, rule], turn) => {
@@ -62,7 +62,7 @@ function show({ rules, events }) {
     // Half way is the threshold: what lies beyond twice of it looks alike.
     const part = rule.value === null ? 0 : rule.threshold ? rule.value / rule.threshold / 2 : rule.value > 0 ? 1 : 0;
     shown.meter.style.setProperty("--part", `${Math.round(100 * Math.min(1, Math.max(0, part)))}%`);
-    shown.link.hidden = !rule.example;
+    shown.link.classList.toggle("nowhere", !rule.example);
     if (rule.example) shown.link.href = `${base}/pulse?${new URLSearchParams({ series: rule.example, range: rule.over_seconds > 60 ? "15m" : "1m" })}`;
     if ($("rules").children[turn] !== shown.entry) $("rules").insertBefore(shown.entry, $("rules").children[turn] ?? null);
   });
