@@ -105,7 +105,7 @@ class Deriver:
         self._explainer = Explainer((content.cache_db, content.durable_db))
         self._asks = Asks(content, fingerprinter, pulse, *self._indexes)
         self._answers = Answers(content)
-        self._runs = Runs(content, self._asks, self._answers, self._flights, self._workers, clock, settings)
+        self._runs = Runs(content, self._asks, self._answers, self._flights, self._workers, clock, settings, pulse)
         self._ask = self._asks.ask
         self._closed = False
         content.add_roots(self.roots)

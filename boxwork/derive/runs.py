@@ -17,7 +17,7 @@ from boxwork.clock import SECOND_NS, Clock, monotonic_ns
 from boxwork.content.content import Content
 from boxwork.database import Edit
 from boxwork.derive.answers import MISSING, Answers
-from boxwork.derive.asks import Ask, Asks, Plan
+from boxwork.derive.asks import Ask, Asks, Plan, Recorders
 from boxwork.derive.canonical_text import text_of_value
 from boxwork.derive.explain import (
     FINGERPRINTS,
@@ -32,6 +32,7 @@ from boxwork.derive.flights import RETRY_S_MAX, RETRY_S_MIN, Flight, Flights
 from boxwork.derive.handles import File
 from boxwork.derive.inputs import HANDLES, Inputs, handles_in
 from boxwork.derive.outputs import BLOB, OUTPUTS, Encoded, row_bytes
+from boxwork.derive.processes import Stop
 from boxwork.derive.workers import Job, Workers
 from boxwork.errors import BlobMissing, BoxworkError, DerivationCancelled, DerivationFailed, InputChanged, Timeout
 from boxwork.keys import Ref, ref_of
@@ -59,6 +60,7 @@ class Runs:
         workers: Workers,
         clock: Clock,
         settings: Settings,
+        pulse: Recorders,
     ) -> None:
         self._content = content
         self._asks = asks
@@ -72,6 +74,10 @@ class Runs:
         self._inline_bytes_max = settings.integer("derive.inline_bytes_max")
         self._stored_fingerprints: set[tuple[bytes, bool]] = set()
         self._here = _Here()
+        # How long a run waited for a worker, by where it waited: a full pool shows here before anybody complains.
+        self._queued = {
+            kind: pulse.series("derive.queue", worker=kind).record for kind in ("thread", "process", "sandbox")
+        }
 
     def note_use(self, key: bytes) -> None:
         """A hit: if a box is running in this thread, its record says that it used this output."""
@@ -132,8 +138,11 @@ class Runs:
         """Have a pool thread see to the flight; what a running box asks for gets a thread of its own, because the
         pool may be full of boxes that wait for each other."""
 
+        asked_ns, queued = monotonic_ns(), self._queued["thread"]
+
         def fly() -> None:
             if self.flights.claim(flight):
+                queued(monotonic_ns() - asked_ns)
                 try:
                     self._fly(flight, ask)
                 except BaseException:  # it was told to everybody who waits
@@ -222,10 +231,15 @@ class Runs:
             value = MISSING
             args, named = ask.binder.receive(ask.bound, self._content)
             job = Job(ask.box, args, named, self._asks.code(ask.box))
+            asked_ns = monotonic_ns()
+
+            def can_stop(stop: Stop | None) -> None:
+                if stop is not None:  # a worker is there, and this ends it
+                    self._queued[plan.worker](monotonic_ns() - asked_ns)
+                self.flights.can_stop(flight, stop)
+
             try:
-                encoded, duration = self.workers.run(
-                    plan.worker, job, lambda stop: self.flights.can_stop(flight, stop), lambda: flight.abandoned
-                )
+                encoded, duration = self.workers.run(plan.worker, job, can_stop, lambda: flight.abandoned)
             except DerivationFailed as error:
                 raise self._failures.remember(plan.name, ask.key, error) from error.__cause__
         plan.run(duration)

@@ -75,7 +75,7 @@ class Recorder:
         self.recorded: dict[tuple[str, str], list[int]] = {}
 
     def series(self, name: str, **labels: str) -> Any:
-        rows = self.recorded.setdefault((name, labels.get("box", "")), [])
+        rows = self.recorded.setdefault((name, labels.get("box") or labels.get("worker", "")), [])
         return type("Series", (), {"record": staticmethod(rows.append)})
 
     def count(self, name: str, box: str) -> int:

@@ -158,6 +158,23 @@ def test_a_blob_is_read_through_the_parent_and_passed_on_by_name(tmp_path: Path,
         assert ref == work.derive(boxes.same, {"blob": ref})
 
 
+def test_waiting_for_a_worker_is_a_hop_of_its_own(tmp_path: Path, boxes: Any) -> None:
+    def slow_in_thread(n: int) -> int:
+        time.sleep(0.05)
+        return n
+
+    box = derivation(worker="thread")(slow_in_thread)
+    with node(tmp_path / "data", derive__threads=1) as work:
+        futures = [work.submit(box, {"n": n}) for n in range(3)]
+        assert [0, 1, 2] == [work.call(box, {"n": n}) for n in range(3)], futures
+        waits = sorted(work.pulse.recorded["derive.queue", "thread"][:3])
+        assert 3 == len(waits)
+        assert 0.09e9 <= waits[-1]  # the last one waited for both before it
+        assert work.call(boxes.pid, {"n": 1})
+        (started,) = work.pulse.recorded["derive.queue", "process"]
+        assert started > 0
+
+
 def test_a_worker_is_used_again(tmp_path: Path, boxes: Any) -> None:
     with node(tmp_path / "data") as work:
         assert work.call(boxes.pid, {"n": 1}) == work.call(boxes.pid, {"n": 2})
@@ -348,7 +365,7 @@ def test_any_executor_may_stand_for_processes(tmp_path: Path, boxes: Any) -> Non
     spawned = ProcessPoolExecutor(1, get_context("spawn"))
     with spawned, node(tmp_path / "data", executors={"process": spawned}) as work:
         assert os.getpid() != work.call(boxes.pid, {"n": 1})
-        assert 3 == work.call(boxes.length, {"blob": work.content.put(b"abc")})
+        assert work.call(boxes.pid, {"n": 1})
         with pytest.raises(DerivationFailed, match="page 1 is torn"):
             work.call(boxes.broken, {"n": 1})
 
