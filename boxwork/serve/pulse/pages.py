@@ -20,6 +20,7 @@ MODULES = {
         "model.js",
         "ruler.js",
         "spark.js",
+        "stamps.js",
         "list.js",
         "percentiles.js",
         "pointer.js",

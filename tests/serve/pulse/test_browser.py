@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +25,9 @@ FLAGS = [
     "--disable-component-update", "--disable-sync", "--hide-scrollbars",
 ]  # fmt: skip
 FEED = "/pulse?series=feed%7Bvenue%3Dcme%7D"
-# The heatmap alone, ticked 300 times, one tick a frame: what the page does each second.
+# Frames as fast as they can be drawn, instead of 60 a second.
+UNLIMITED = ["--disable-frame-rate-limit", "--disable-gpu-vsync"]
+# The heatmap alone, ticked 200 times, one tick a frame: what the page does each second.
 TICKS = """async ([width, length]) => {
   const at = document.querySelector('link[href*="heatmap.js"]').href.replace('heatmap.js', '');
   const [{ Heatmap }, { Model }, { colours }] = await Promise.all(['heatmap.js', 'model.js', 'colours.js'].map(name => import(at + name)));
@@ -33,25 +37,25 @@ TICKS = """async ([width, length]) => {
   const map = new Heatmap(canvas, document.createElement('canvas')), model = new Model(width, length);
   map.style(colours(document.querySelector('.pulse')));
   let time = 1800000000000;
-  const make = () => {
+  const make = (step = 1000) => {
     const indices = new Int32Array(160), counts = new Float64Array(160), base = 900 + Math.floor(Math.random() * 20);
     let count = 0;
-    for (let k = 0; k < 160; k++) { indices[k] = base + 2 * k; count += counts[k] = 1 + Math.floor(Math.random() * 80); }
-    time += 1000;
-    return { start: time, width: 1000, flags: 0, lost: 0, silent: 0, covered: 1000, zero: 0, count, min: 2 ** (base / 64),
+    for (let k = 0; k < 160; k++) { indices[k] = base + 2 * k; count += counts[k] = (1 + Math.floor(Math.random() * 80)) * step / 1000; }
+    time += step;
+    return { start: time, width: step, flags: 0, lost: 0, silent: 0, covered: step, zero: 0, count, min: 2 ** (base / 64),
       max: 2 ** ((base + 320) / 64 - .1), positive: { indices, counts }, negative: { indices: new Int32Array(0), counts: new Float64Array(0) } };
   };
-  for (let k = 0; k < length * width / 1000; k++) model.add(make());
+  for (let k = 0; k < length; k++) model.add(make(width));
   map.show(model, 'ns');
-  const times = [];
-  for (let k = 0; k < 300; k++) {
-    const part = make(), begin = performance.now();
+  const parts = Array.from({ length: 200 }, () => make()), times = [];
+  for (const part of parts) await new Promise((done) => requestAnimationFrame(() => {
+    const begin = performance.now();
     map.tick(new Set([model.add(part)]));
     times.push(performance.now() - begin);
-    await new Promise(requestAnimationFrame);
-  }
+    done();
+  }));
   canvas.remove();
-  return times.sort((a, b) => a - b);
+  return times;
 }"""  # noqa: E501
 
 
@@ -78,14 +82,28 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
         server.stop()
 
 
+Launch = Callable[..., Any]
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def launch() -> Iterator[Launch]:
+    """Start a Chromium with these flags more; all are closed in the end."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as play:
-        one = play.chromium.launch(executable_path=shutil.which("chromium") or "chromium", args=FLAGS)
-        yield one
-        one.close()
+    with sync_playwright() as play, contextlib.ExitStack() as started:
+
+        def start(*more: str) -> Any:
+            path = shutil.which("chromium") or "chromium"
+            one = play.chromium.launch(executable_path=path, args=[*FLAGS, *more])
+            started.callback(one.close)
+            return one
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Launch) -> Any:
+    return launch()
 
 
 Open = Callable[..., Any]
@@ -246,15 +264,42 @@ def test_a_phone_sees_the_list_first_and_nothing_is_wider_than_it(node: tuple[An
     one.close()
 
 
-@pytest.mark.parametrize("view", [(1000, 60), (1000, 900), (60_000, 1440)])
-def test_the_median_tick_takes_less_than_two_milliseconds(page: Open, view: tuple[int, int]) -> None:
-    """The median is held on any machine; p99 is printed, since beside other work it measures the scheduler."""
-    one = page(FEED)
-    filled(one)
-    # a shared machine takes the processor away for tens of milliseconds: the best of three runs is the page's own
-    best = min((one.evaluate(TICKS, list(view)) for _ in range(3)), key=lambda times: times[297])
-    assert best[150] <= 2.0
-    print(f"tick of {view[1]} columns: p50 {best[150]:.2f} ms, p90 {best[270]:.2f} ms, p99 {best[297]:.2f} ms")
+def shares(times: list[float]) -> list[float]:
+    """p50, p90 and p99."""
+    ordered = sorted(times)
+    return [ordered[len(ordered) * share // 100] for share in (50, 90, 99)]
+
+
+def ticked(browser: Any, page: Any, view: tuple[int, int]) -> tuple[list[float], list[float]]:
+    """Milliseconds of 200 ticks: of the processor, as the browser counts them for its thread, and by the clock."""
+    browser.start_tracing(page=page, categories=["devtools.timeline"])
+    clocked = page.evaluate(TICKS, list(view))
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    frames = [event["tdur"] / 1000 for event in events if "FireAnimationFrame" == event["name"] and "tdur" in event]
+    assert 200 <= len(frames)
+    return shares(frames), shares(clocked)
+
+
+def test_a_tick_takes_less_than_two_milliseconds_of_the_processor(node: tuple[Any, str], launch: Launch) -> None:
+    """Counted is what the browser's thread used: by the clock a tick takes as long as others have the processor.
+
+    The goal is 2 ms for 99 of 100 ticks, which docs/pulse-pages.md has measured.  Here 90 of 100 have to keep it, and
+    99 of 100 twice of it: emptied caches and a host that takes the processor away count as used, too.
+    """
+    browser = launch(*UNLIMITED)
+    page = browser.new_page(viewport={"width": 1360, "height": 900})
+    page.goto(node[1] + FEED)
+    filled(page)
+    for view in ((1000, 60), (1000, 900), (60_000, 1440)):
+        for _ in range(2):
+            used, clocked = ticked(browser, page, view)
+            figures = [" / ".join(f"{one:.2f}" for one in times) for times in (used, clocked)]
+            print(f"tick of {view[1]} columns, p50 / p90 / p99: {figures[0]} ms of CPU, {figures[1]} ms by the clock")
+            if used[1] <= 2.0 and used[2] <= 4.0:
+                break
+        assert used[1] <= 2.0, view
+        assert used[2] <= 4.0, view
+    browser.close()
 
 
 def test_history_reaches_the_page_as_the_node_has_it(page: Open, node: tuple[Any, str]) -> None:

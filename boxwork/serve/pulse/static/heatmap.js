@@ -3,6 +3,7 @@
 import { palette } from "./colours.js";
 import { indexOf, SCALE, stateOf } from "./interval.js";
 import { Ruler, times } from "./ruler.js";
+import { Stamps } from "./stamps.js";
 import * as format from "./format.js";
 
 const LEFT = 66, TOP = 12, BOTTOM = 44, SIDE = 132, SIDE_FROM = 720;   // CSS pixels; below SIDE_FROM there is no side
@@ -21,6 +22,7 @@ export class Heatmap {
     this.context = canvas.getContext("2d");
     this.ring = document.createElement("canvas");
     this.ringContext = this.ring.getContext("2d", { willReadFrequently: false });
+    this.stamps = new Stamps();
     this.model = null;
     this.levels = [];           // where watch rules draw the line: value, label, firing
     this.ticks = 0;
@@ -35,6 +37,8 @@ export class Heatmap {
   style(found) {
     this.colours = found;
     this.pixels = palette(found);
+    this.font = `11px ${found.mono}`;
+    this.stamps.clear();
     this.hatch = hatch(this.context, found.gap);
     if (this.model) { this.repaint(); this.draw(); }
   }
@@ -46,6 +50,7 @@ export class Heatmap {
     this.canvas.height = Math.round(box.height * ratio);
     this.grid.width = this.canvas.width;
     this.grid.height = this.canvas.height;
+    if (this.ratio !== ratio) this.stamps.clear();
     this.ratio = ratio;
     this.side = box.width >= SIDE_FROM ? SIDE : 10;
     this.left = box.width >= 520 ? LEFT : 52;
@@ -170,7 +175,6 @@ export class Heatmap {
     const { context: c, colours, model } = this;
     c.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     c.clearRect(0, 0, this.width, this.height);
-    c.font = `11px ${colours.mono}`;
     c.fillStyle = colours.plot;
     c.fillRect(this.left, TOP, this.right - this.left, this.bottom - TOP);
     if (this.ruler.belowRows) {
@@ -180,7 +184,7 @@ export class Heatmap {
       c.fillRect(this.left, zero, this.right - this.left, this.bottom - zero);
       c.globalAlpha = 1;
     }
-    this.view = model.view();
+    this.view = model.view(this.view);
     this.drawStates();
     this.blit();
     this.drawTimes();
@@ -240,14 +244,12 @@ export class Heatmap {
 
   drawTimes() {
     const { context: c, colours, model } = this;
-    c.textBaseline = "top";
-    c.textAlign = "center";
     c.fillStyle = colours.quiet;
     for (const [time, label] of times(model.start, model.end, this.right - this.left)) {
       const x = this.x(time);
       if (x < this.left + 8 || x > this.right - 8) continue;
       c.fillRect(Math.round(x), this.bottom + STRIP + 10, 1, 4);
-      c.fillText(label, x, this.bottom + STRIP + 18);
+      this.write(label, x, this.bottom + STRIP + 24, colours.quiet, 0.5);
     }
   }
 
@@ -332,8 +334,6 @@ export class Heatmap {
     for (let row = 0; row < counts.length; row++) if (counts[row]) c.rect(from, TOP + row * tall, Math.max(1, (counts[row] / most) * room), bar);
     c.fill();
     c.globalAlpha = 1;
-    c.textAlign = "left";
-    c.textBaseline = "middle";
     let above = Infinity;
     const marks = this.marks ?? [];
     for (const [name, label, value] of marks) {
@@ -342,13 +342,18 @@ export class Heatmap {
       c.strokeStyle = c.fillStyle = colours[name];
       c.lineWidth = 1.5;
       c.beginPath(); c.moveTo(from - 6, exact); c.lineTo(from + room, exact); c.lineTo(from + room + 8, y); c.stroke();
-      c.fillText(label, from + room + 11, y);
+      this.write(label, from + room + 10, y, colours[name]);
     }
+  }
+
+  // Text of a tick: never by `fillText`, see `stamps.js`.
+  write(text, x, y, colour, align = 0) {
+    this.stamps.draw(this.context, text, x, y, { colour, font: this.font, ratio: this.ratio, align });
   }
 
   say(text) {
     const { context: c, colours } = this, x = (this.left + this.right) / 2, y = (TOP + this.bottom) / 2;
-    c.font = `13px ${colours.mono}`;
+    c.font = `13px ${colours.mono}`;   // seldom: nothing else is drawn then
     c.textAlign = "center";
     c.textBaseline = "middle";
     const wide = c.measureText(text).width + 28;

@@ -21,9 +21,11 @@ export class Model {
   at(start) { const column = this.ring[this.place(start)]; return column !== undefined && column.start === start ? column : undefined; }
   slotOf(time) { return Math.floor(time / this.width) * this.width; }
 
-  // What is in view, in order, with nothing where there is a gap; one pass without a look-up.
-  view() {
-    const { length, ring, width } = this, found = new Array(length);
+  // What is in view, in order, with nothing where there is a gap; one pass without a look-up.  `found` is the array of
+  // the last time, if there is one: a thousand places to throw away at each tick is what the collector would stop for.
+  view(found) {
+    const { length, ring, width } = this;
+    if (found?.length !== length) found = new Array(length);
     let start = this.start, k = this.place(start);
     for (let n = 0; n < length; n++, start += width) {
       const column = ring[k];
