@@ -19,7 +19,7 @@ from boxwork.errors import BadInput
 from boxwork.pulse import interval as marks
 from boxwork.pulse.aggregator import Aggregator, Listener
 from boxwork.pulse.histogram import Histogram
-from boxwork.pulse.interval import CLOCK_ERROR_UNKNOWN, HEADER, Interval
+from boxwork.pulse.interval import CLOCK_ERROR_UNKNOWN, HEADER, Interval, header_of
 from boxwork.pulse.series_name import Pattern, SeriesName
 from boxwork.pulse.sinks.sink import History, Request, Row, SeriesInfo
 
@@ -148,6 +148,8 @@ class Reader:
                 _account(answer.coverage, live)
             coverage = answer.coverage
             coverage.runs = len(coverage.epochs)
+            if coverage.runs > 1:
+                _count_once(coverage, [*map(header_of, found[place]), *([live] if live is not None else [])])
             answers.append(answer)
         return answers
 
@@ -177,6 +179,8 @@ class Reader:
         live = self._live(info, low, high) if unfinished else None
         if live is not None:
             _into(slots, live, width_ns)
+        for slot in slots.values():
+            slot.covered_ns, slot.silent_ns = _seen_once(slot.covered_ns, slot.silent_ns, width_ns)
         return [slots[start] for start in sorted(slots)]
 
     def _live(self, info: SeriesInfo, low: int, high: int) -> Interval | None:
@@ -257,7 +261,7 @@ class _Partial:
     within: list[_Partial] = field(default_factory=list)
 
     def best(self) -> list[bytes]:
-        """For each run the blobs that saw more of it."""
+        """For each run the blobs that saw more of it; of two runs rather the finer ones, which tell when they did."""
         below = self.finer + [blob for partial in self.within for blob in partial.best()]
         if not self.own:
             return below
@@ -265,7 +269,8 @@ class _Partial:
         best: list[bytes] = []
         for epoch in finer.keys() | own.keys():
             fine, coarse = finer.get(epoch, []), own.get(epoch, [])
-            best += fine if _seen(fine) > _seen(coarse) else coarse
+            more = _seen(fine) - _seen(coarse)
+            best += fine if more > 0 or (more == 0 and len(own) > 1) else coarse
         return best
 
 
@@ -375,6 +380,31 @@ def _account_blob(coverage: Coverage, blob: bytes) -> None:
         coverage.clock_steps += 1
     if error_us != CLOCK_ERROR_UNKNOWN:
         coverage.clock_error_us = max(coverage.clock_error_us or 0, error_us)
+
+
+def _count_once(coverage: Coverage, parts: list[Interval]) -> None:
+    """What two runs saw at the same time is one time seen: or a run that lives would hide the gap of one that died.
+
+    Intervals that overlap have been seen for no longer than they reach together.
+    """
+    coverage.covered_ns = coverage.silent_ns = 0
+    parts.sort(key=lambda part: part.start_ns)
+    place = 0
+    while place < len(parts):
+        begin, end, covered, silent = parts[place].start_ns, parts[place].end_ns, 0, 0
+        while place < len(parts) and parts[place].start_ns < end:
+            part = parts[place]
+            end, covered, silent = max(end, part.end_ns), covered + part.covered_ns, silent + part.silent_ns
+            place += 1
+        once = _seen_once(covered, silent, end - begin)
+        coverage.covered_ns += once[0]
+        coverage.silent_ns += once[1]
+
+
+def _seen_once(covered_ns: int, silent_ns: int, width_ns: int) -> tuple[int, int]:
+    """Covered and silent time of several runs in one width; silent is what nobody heard anything in."""
+    once = min(covered_ns, width_ns)
+    return once, max(0, silent_ns - (covered_ns - once))
 
 
 def _account(coverage: Coverage, part: Interval) -> None:

@@ -93,6 +93,34 @@ def test_expired_fine_intervals_leave_the_coarse_ones_that_saw_more() -> None:
     assert 120 == answer.histogram.count
 
 
+def test_a_writer_that_lives_does_not_hide_the_gap_of_both() -> None:
+    """Two agents write the same series for the second half of a minute: half of it was seen, not all."""
+    clock, sink = fake_clock(), MemorySink()
+    clock.advance(30 * SECOND_NS)
+    pulses = []
+    for _ in range(2):
+        pulses.append(Pulse(sink, clock=clock, threaded=False))
+        clock.token(4)
+    for second in range(30):
+        for number, pulse in enumerate(pulses):
+            series = pulse.series("path.oneway", src="a", dst="b")
+            if second % 2 == number and second < 20:
+                series.record(1000)
+        clock.advance(SECOND_NS)
+        for pulse in pulses:
+            pulse.tick()
+    for pulse in pulses:
+        pulse.close()
+    reader = Pulse(sink, clock=clock, threaded=False)
+    answer = reader.query("path.oneway", HOUR_START_NS, HOUR_START_NS + 60 * SECOND_NS)
+    coverage = answer.coverage
+    assert (20, 2) == (answer.histogram.count, coverage.runs)
+    assert 0.5 == pytest.approx(coverage.ratio, abs=0.001)
+    assert 10 * SECOND_NS == pytest.approx(coverage.silent_ns, abs=SECOND_NS // 100)  # what neither heard anything in
+    columns = reader.reader.columns(answer.series[0], SECOND_NS, HOUR_START_NS, HOUR_START_NS + 60 * SECOND_NS)
+    assert [SECOND_NS] * 29 == [column.covered_ns for column in columns[1:]]
+
+
 def test_a_restart_inside_a_minute_keeps_both_runs_and_shows_the_gap() -> None:
     sink, clock = MemorySink(), fake_clock()
     for run in range(2):
@@ -130,7 +158,8 @@ def test_a_killed_writer_is_not_hidden_by_a_complete_one_beside_it() -> None:
             doomed.tick()
             doomed.series("path").record(second)
     answer = steady.query("path", HOUR_START_NS, HOUR_START_NS + 120 * SECOND_NS)
-    assert (37, (120 + 37) * SECOND_NS) == (answer.histogram.count, answer.coverage.covered_ns)
+    assert (37, 2) == (answer.histogram.count, answer.coverage.runs)
+    assert 120 * SECOND_NS == answer.coverage.covered_ns == answer.coverage.range_ns
     columns = steady.reader.columns(answer.series[0], 60 * SECOND_NS, HOUR_START_NS, HOUR_START_NS + 120 * SECOND_NS)
     assert [37, 0] == [column.histogram.count for column in columns]
 
