@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from rich.live import Live
 from rich.table import Table
 
 from boxwork.clock import SECOND_NS
-from boxwork.errors import BadInput, NotFound
+from boxwork.errors import BadInput, NotFound, StorageError
 from boxwork.pulse import agent as agents
 from boxwork.pulse import page
 from boxwork.pulse.query import Answer
@@ -174,6 +175,9 @@ def agent(
                 }
             )
 
+    stop = threading.Event()
+    # A service manager asks by SIGTERM: the open interval is written, then the agent ends.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     if live is not None:
         live.start()
     try:
@@ -186,10 +190,12 @@ def agent(
             measured_port=listen,
             period_seconds=every,
             report=report,
+            stop=stop,
         )
     except KeyboardInterrupt:
         pass
     finally:
+        signal.signal(signal.SIGTERM, before)
         if live is not None:
             live.stop()
 
@@ -333,6 +339,10 @@ def _opened(source: str) -> Iterator[Pulse]:
         raise BadInput(f"there is no history in {source!r}: name one with --from DIR or --from redis://host:port")
     pulse = Pulse(source, threaded=False)
     try:
+        pulse.catalog()  # an answer that is empty because nobody answered must not look like one
+        failure = getattr(pulse.history, "last_failure", "")
+        if failure:
+            raise StorageError(f"{source} does not answer: {failure}", source=source)
         yield pulse
     finally:
         pulse.close()

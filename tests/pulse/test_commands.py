@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import threading
+import os
+import signal
+import socket
 from pathlib import Path
 
 import pytest
 
-from boxwork.errors import BadInput, NotFound
+from boxwork.errors import BadInput, NotFound, StorageError
 from boxwork.pulse import Pulse
 from boxwork.pulse.commands import agent, amount, commands, describe, duration, exported
 from boxwork.pulse.interval import Interval
@@ -106,6 +108,14 @@ def test_watch_once_is_a_check_for_a_script(source: str, capsys: pytest.CaptureF
         run("watch", source=source)
 
 
+@pytest.mark.servers
+def test_a_server_that_is_away_is_an_error_and_no_empty_table() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(StorageError, match="does not answer"):
+            run("top", "--once", source=f"redis://127.0.0.1:{nobody.getsockname()[1]}")
+
+
 def test_a_source_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None:
     missing = tmp_path / "nothing"
     with pytest.raises(BadInput, match="--from"):
@@ -146,7 +156,7 @@ def test_an_empty_answer_can_be_described() -> None:
     assert "samples 0" in describe(Pulse(threaded=False).query("nobody", last_seconds=1), "ns")
 
 
-def test_the_agent_command_prints_paths_until_it_is_interrupted(
+def test_the_agent_command_prints_paths_until_it_is_asked_to_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from boxwork.pulse import agent as agents
@@ -154,15 +164,14 @@ def test_the_agent_command_prints_paths_until_it_is_interrupted(
     plain = agents.run_agent
 
     def twice(site: str, targets: list[str], **options: object) -> None:
-        stop = threading.Event()
         report = options.pop("report")
 
         def counted(running: agents.Agent) -> None:
             report(running)  # type: ignore[operator]
             if running.lines():
-                stop.set()
+                os.kill(os.getpid(), signal.SIGTERM)  # as a service manager does
 
-        plain(site, targets, stop=stop, report=counted, report_seconds=0.2, **options)  # type: ignore[arg-type]
+        plain(site, targets, report=counted, report_seconds=0.2, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(agents, "run_agent", twice)
     agent("self=udp://127.0.0.1:9", site="ny4", host="127.0.0.1", port=0, json=True)
