@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from _busy import in_one_of_three
 from _clock import HOUR_START_NS, fake_clock
 from sink_contract import check_history, info, read, row
 
@@ -97,6 +98,11 @@ def test_a_pulse_on_a_directory_answers_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_pulse_killed_loses_at_most_the_open_interval(tmp_path: Path) -> None:
+    folders = iter("abc")
+    in_one_of_three(lambda: killed(tmp_path / next(folders)))
+
+
+def killed(folder: Path) -> None:
     code = (
         "import os, sys, time; from boxwork.pulse import Pulse\n"
         "pulse = Pulse(sys.argv[1], interval_seconds=0.1); record = pulse.series('f').record\n"
@@ -104,11 +110,11 @@ def test_a_pulse_killed_loses_at_most_the_open_interval(tmp_path: Path) -> None:
         "while time.monotonic() < deadline: record(7); time.sleep(0.001)\n"
         "print(pulse.series('f').count, flush=True); os.kill(os.getpid(), 9)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=60)
     recorded = int(ran.stdout)
-    with Pulse(str(tmp_path)) as pulse:
+    with Pulse(str(folder)) as pulse:
         answer = pulse.query("f", last_seconds=60)
-        assert recorded * 0.7 <= answer.histogram.count <= recorded
+        assert recorded * 0.8 <= answer.histogram.count <= recorded
         assert answer.coverage.gap_ns > 0
 
 
