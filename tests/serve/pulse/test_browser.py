@@ -257,10 +257,15 @@ def test_a_phone_sees_the_list_first_and_nothing_is_wider_than_it(node: tuple[An
     assert one.locator("#view").is_hidden()
     one.locator("a[data-series]").first.click()
     filled(one)
-    for path in ("", "/paths", "/machine", "/watch"):
-        assert one.evaluate("document.documentElement.scrollWidth") <= 390, path
+    assert one.evaluate("document.documentElement.scrollWidth") <= 390
+    # a second kind of path, so that there is something to choose, and a rule to show
+    node[0].pulse.series("path.oneway", src="ny4", dst="cme").record(30_000)
+    rule = node[0].alarms.add("a name of some length: p99(feed{venue=cme}) > 100us over 10s for 1h")
+    for path, shown in (("/paths", "#kind-box:not([hidden])"), ("/machine", ".panel"), ("/watch", ".rule h2")):
         one.goto(f"{node[1]}/pulse{path}")
-        one.wait_for_timeout(500)
+        one.wait_for_selector(shown)
+        assert one.evaluate("document.documentElement.scrollWidth") <= 390, path
+    node[0].alarms.remove(rule)
     one.close()
 
 

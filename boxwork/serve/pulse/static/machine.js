@@ -17,7 +17,7 @@ let found = colours(document.querySelector(".pulse"));
 const PANELS = [
   { id: "cpu", title: "CPU", name: "machine.cpu", line: "what", order: ["busy", "user", "system", "iowait", "steal"], most: 1e6, filled: true },
   { id: "memory", title: "Memory", name: "machine.memory", line: "what", order: ["used", "available", "swap"], filled: true },
-  { id: "pressure", title: "Pressure", note: "share of time in which somebody waited", name: "machine.pressure", line: "of", order: ["cpu", "memory", "io"], only: ["who", "some"] },
+  { id: "pressure", title: "Pressure", note: "share of time in which somebody waited", name: "machine.pressure", line: "of", order: ["cpu", "memory", "io"], only: ["who", "some"], most: 1e6 },
   { id: "load", title: "Load", name: "machine.load", filled: true },
   { id: "network", title: "Network", name: "machine.network", line: "direction", by: "interface", order: ["in", "out"] },
   { id: "disk", title: "Disk", name: "machine.disk", line: "direction", by: "disk", order: ["read", "write"] },
