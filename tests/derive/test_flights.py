@@ -39,6 +39,15 @@ def slow_in_thread(counter: str, seconds: float) -> bytes:
 
 
 @derivation
+def gated(counter: str, gate: str) -> bytes:
+    """Runs until the file `gate` is there."""
+    count_line(counter)
+    while not os.path.exists(gate):
+        time.sleep(0.002)
+    return b"done"
+
+
+@derivation
 def broken(counter: str) -> bytes:
     count_line(counter)
     raise KeyError("no such page")
@@ -117,7 +126,7 @@ import os, sys, time
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from tests.derive.node import node
-from tests.derive.test_flights import slow
+from tests.derive.test_flights import gated
 with node(Path(sys.argv[1])) as work:
     if sys.argv[3] == "forking":
         import threading
@@ -128,7 +137,7 @@ with node(Path(sys.argv[1])) as work:
                 time.sleep(20); os._exit(0)
             print(child, flush=True)
         threading.Thread(target=fork, daemon=True).start()
-    work.call(slow, {{"counter": sys.argv[2], "seconds": 0.4}})
+    work.call(gated, {{"counter": sys.argv[2], "gate": sys.argv[2] + ".gate"}})
 """
 
 
@@ -143,9 +152,8 @@ def takeover_s(folder: Path, kind: str) -> float:
             child = int(runner.stdout.readline())
         wait_until(lambda: runs(counter) == 1)
         answer: list[bytes] = []
-        waiter = threading.Thread(
-            target=lambda: answer.append(work.call(slow, {"counter": str(counter), "seconds": 0.4}))
-        )
+        ask = {"counter": str(counter), "gate": f"{counter}.gate"}
+        waiter = threading.Thread(target=lambda: answer.append(work.call(gated, ask)))
         waiter.start()
         time.sleep(0.05)  # so that the waiter's pauses have grown to their longest
         runner.kill()
@@ -154,6 +162,7 @@ def takeover_s(folder: Path, kind: str) -> float:
             wait_until(lambda: runs(counter) == 2, 5.0)
             elapsed = time.monotonic() - killed
         finally:
+            Path(ask["gate"]).touch()
             waiter.join()
             if child:
                 os.kill(child, signal.SIGKILL)
