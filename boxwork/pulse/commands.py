@@ -386,7 +386,9 @@ def _table(pulse: Pulse, pattern: str, last: str, rows: int, width: int) -> Tabl
 
 
 def _paths(running: agents.Agent, lines: list[agents.PathLine]) -> Table:
-    table = Table(title=f"{running.site}, port {running.port}, last minute")
+    listener = running.listener
+    listening = f", datagrams on {listener.port}" if listener is not None else ""
+    table = Table(title=f"{running.site}, port {running.port}{listening}, last minute")
     for heading in ("from", "to", "by", "answers", "lost", "p50", "p99"):
         table.add_column(heading, justify="left" if heading in ("from", "to", "by") else "right")
     for line in lines:
@@ -399,8 +401,11 @@ def _paths(running: agents.Agent, lines: list[agents.PathLine]) -> Table:
             amount(line.p50_ms * 1e6, "ns"),
             amount(line.p99_ms * 1e6, "ns"),
         )
-    if running.failures:
-        table.caption = "; ".join(f"{name}: {reason}" for name, reason in sorted(running.failures.items()))
+    notes = [f"{name}: {reason}" for name, reason in sorted(running.failures.items())]
+    if listener is not None and listener.refused:
+        notes.append(f"{listener.refused} datagrams or lines refused: neither measured datagrams nor statsd timings")
+    if notes:
+        table.caption = "; ".join(notes)
     return table
 
 

@@ -201,7 +201,7 @@ def test_a_box_over_its_time_is_stopped(tmp_path: Path, boxes: Any) -> None:
         started = time.monotonic()
         with pytest.raises(DerivationFailed, match="forever took longer than its timeout_s = 0.3 s and was stopped"):
             work.call(boxes.forever, {"n": 1})
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30  # most of it is the start of a worker beside others
 
 
 def test_a_box_over_its_memory_fails_and_a_modest_one_does_not(tmp_path: Path, boxes: Any) -> None:

@@ -180,7 +180,7 @@ class PulseRoutes:
         )
 
     async def rules(self, request: Request) -> Response:
-        """`GET /pulse/rules`: every rule and how it stands, and the last events; `series` chooses rules that see it."""
+        """`GET /pulse/rules`: the rules (those that see `series`), the last events, and how the measuring itself is."""
         return json_reply(self._alarms(request.query_params.get("series", "")[: asking.SERIES_LENGTH_MAX]))
 
     def _alarms(self, series: str = "") -> dict[str, Any]:
@@ -189,7 +189,12 @@ class PulseRoutes:
         if series:
             name = SeriesName.parse(series)
             rules = [rule for rule in rules if Pattern.parse(rule["pattern"]).matches(name)]
-        return {"rules": rules, "events": [event.as_json() for event in list(alarms.events)[-EVENTS_MAX:][::-1]]}
+        health = alarms.pulse.health()
+        return {
+            "rules": rules,
+            "health": health,
+            "events": [event.as_json() for event in list(alarms.events)[-EVENTS_MAX:][::-1]],
+        }
 
     async def mesh(self, request: Request) -> Response:
         """`GET /pulse/mesh`: for each path between two places its quantiles, loss, coverage and a sparkline."""

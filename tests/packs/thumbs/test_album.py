@@ -103,6 +103,6 @@ def test_a_hundred_thousand_are_found_quickly() -> None:
     book, inventory, _ = album([f"year {n % 50}/photo {n:06d}.jpg" for n in range(100_000)])
     book.refresh()
     assert inventory.read == 100_000 // PAGE_ITEMS
-    began = time.perf_counter()
+    began = time.process_time()
     assert [shot.name for shot in book.find("year 7 photo 00000")] == ["photo 000007.jpg"]
-    assert time.perf_counter() - began < 1.0  # 40 ms on a quiet core; a page per letter typed must stay usable
+    assert time.process_time() - began < 1.0  # 40 ms on a quiet core; a page per letter typed must stay usable

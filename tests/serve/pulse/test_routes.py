@@ -133,6 +133,7 @@ def test_rules_say_how_they_stand_and_what_changed(client: Any, app: Any) -> Non
     assert ("firing", "feed{venue=cme}", "ns") == (slow["condition"], slow["example"], slow["unit"])
     assert ("quiet", 0) == (lost["condition"], lost["value"])
     assert [("fired", "slow feed")] == [(event["kind"], event["rule"]) for event in reply["events"]]
+    assert (2, 0) == (reply["health"]["series"], reply["health"]["faults"])
     seen = client.get("/pulse/rules", params={"series": "feed{venue=cme}"}).json()["rules"]
     assert ["slow feed"] == [rule["rule"] for rule in seen]
 

@@ -43,7 +43,20 @@ function make(rule) {
   return shown;
 }
 
-function show({ rules, events }) {
+// How the measuring itself is: what waits for a server that is away, and what went wrong.
+function told(health) {
+  const words = [`Recording ${format.count(health.series)} series`];
+  if (health.faults) words.push(`${health.faults} ${health.faults === 1 ? "fault" : "faults"}, the last: ${health.last_fault}`);
+  for (const sink of health.sinks) {
+    if (sink.waiting) words.push(`${format.count(sink.waiting)} intervals wait for ${sink.kind}${sink.last_failure ? ` (${sink.last_failure})` : ""}`);
+    if (sink.coalesced) words.push(`${format.count(sink.coalesced)} intervals were merged into coarser ones meanwhile`);
+    if (sink.dropped) words.push(`${format.count(sink.dropped)} intervals were dropped`);
+  }
+  return `${words.join(" · ")}.`;
+}
+
+function show({ rules, events, health }) {
+  set($("health"), told(health));
   $("empty").hidden = rules.length > 0;
   $("changes").hidden = !rules.length;
   const firing = rules.filter((rule) => rule.condition === "firing" || rule.condition === "clearing").length;
