@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxwork.clock import SECOND_NS, Clock, SystemClock, monotonic_ns
-from boxwork.errors import BadInput
+from boxwork.errors import BadInput, StorageError
 from boxwork.pulse import interval as marks
 from boxwork.pulse.aggregator import Aggregator, Chore, Listener, Track, swept_in_child
 from boxwork.pulse.histogram import Histogram
@@ -434,7 +434,10 @@ def _open_sink(text: str, writer: str, clock: Clock) -> Sink:
 
         return RedisSink(text, writer=writer, clock=clock)
     if not scheme:
-        from boxwork.pulse.sinks.embedded import EmbeddedSink
+        try:
+            from boxwork.pulse.sinks.embedded import EmbeddedSink
+        except ModuleNotFoundError as reason:
+            raise StorageError(f"a history in {text} needs {reason.name}: pip install boxwork") from reason
 
         return EmbeddedSink(text, clock=clock)
     raise BadInput(f"{text!r} is not a sink: use redis://host:port, unix:///path, or a directory")

@@ -19,6 +19,7 @@ from _proxy import DelayingProxy
 
 from boxwork.pulse import Pulse
 from boxwork.pulse.agent import Agent, PathLine, run_agent
+from boxwork.pulse.recorder import Pace
 
 
 def eventually(condition: Callable[[], object], seconds: float = 15.0) -> bool:
@@ -35,7 +36,7 @@ def line(agent: Agent, src: str, dst: str, probe: str) -> PathLine | None:
 
 
 # Agents and proxy share one interpreter in this test; on a busy machine each waits its turn.  Unit: ms.
-LATE_MS = 5.0
+LATE_MS = 2.0
 
 
 def test_a_delay_between_two_sites_is_reported_within_two_percent() -> None:
@@ -59,30 +60,41 @@ def delayed() -> None:
     assert trip is not None
     assert there is not None
     assert back is not None
-    forth_ms, back_ms = proxy.held_ms("forth"), proxy.held_ms("back")
+    forth_ms, back_ms, both_ms = proxy.held_ms("forth"), proxy.held_ms("back"), proxy.held_ms("both")
     assert forth_ms >= 29
     # 2 %, and what three threads of one interpreter may wake late; the test in namespaces has processes and no slack.
-    assert forth_ms + back_ms == pytest.approx(trip.p50_ms, rel=0.02, abs=LATE_MS)
+    assert both_ms == pytest.approx(trip.p50_ms, rel=0.02, abs=LATE_MS)
     assert forth_ms == pytest.approx(there.p50_ms, rel=0.02, abs=LATE_MS)
     assert back_ms == pytest.approx(back.p50_ms, rel=0.02, abs=LATE_MS)
 
 
 def test_a_question_that_is_dropped_is_a_lost_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    from boxwork.pulse import agent as agents
     from boxwork.pulse import probes
 
-    monkeypatch.setattr(probes, "TIMEOUT_SECONDS", 0.05)
-    in_one_of_three(dropping)
+    missed: list[int] = []
 
+    class Counting(Pace):
+        """A prober that a busy machine stops for longer than its period loses slots, which are lost samples too."""
 
-def dropping() -> None:
+        def next(self) -> int:
+            before = self.series.lost
+            intended = super().next()
+            missed.append(self.series.lost - before)
+            return intended
+
+    monkeypatch.setattr(probes, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(agents, "Pace", Counting)
     with Pulse() as one, Pulse() as two, Agent("b", pulse=two, host="127.0.0.1", port=0) as far:
         proxy = DelayingProxy(far.port, 0, 0, drop_every=4)
         with Agent("a", [f"b=127.0.0.1:{proxy.port}"], pulse=one, host="127.0.0.1", port=0, period_seconds=0.1):
             series = one.series("path", src="a", dst="b", probe="agent")
-            assert eventually(lambda: proxy.dropped >= 4)
+            assert eventually(lambda: series.lost - sum(missed) >= 3)
         proxy.close()
-        assert proxy.dropped - 1 <= series.lost <= proxy.dropped
-        assert proxy.seen - 2 <= series.count + series.lost <= proxy.seen
+        lost = series.lost - sum(missed)
+        assert 3 <= lost <= proxy.dropped
+        # what was asked within the last half second has neither an answer nor a verdict
+        assert proxy.seen - 8 <= series.count + lost <= proxy.seen
 
 
 def test_a_venue_without_an_agent_and_one_that_is_away() -> None:
@@ -225,9 +237,9 @@ def measured(sites: dict[str, str]) -> list[tuple[str, str, str, float, float]]:
                     found[line["probe"]] = line["p50_ms"]
                 if len(found) == 2 or time.monotonic() > deadline:
                     break
-            there, back = map(float, proxy.communicate("\n", timeout=20)[0].split())
+            there, both = map(float, proxy.communicate("\n", timeout=20)[0].split())
             assert there >= 1000 * DELAYS[src, dst][0]
-            told.append((src, dst, "agent", there + back, found["agent"]))
+            told.append((src, dst, "agent", both, found["agent"]))
             told.append((src, dst, "oneway", there, found["oneway"]))
         return told
     finally:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,6 +259,49 @@ def test_the_package_imports_numpy_alone() -> None:
         check=True,
     )
     assert "" == ran.stderr
+
+
+NUMPY_ALONE = """
+import sys
+from importlib.machinery import PathFinder
+
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        found = super().find_spec(name, path, target)
+        if found and "site-packages" in str(found.origin) and name.partition(".")[0] not in ("numpy", "boxwork"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return found
+
+sys.meta_path[:] = [one for one in sys.meta_path if one is not PathFinder] + [Bare]
+from boxwork.errors import StorageError
+from boxwork.pulse import Pulse
+from boxwork.pulse.agent import Agent
+from boxwork.pulse.machine import Machine
+from boxwork.pulse.sinks.prometheus import metrics
+from boxwork.pulse.watch import Watch
+
+with Pulse(threaded=False) as pulse, Agent("here", pulse=pulse, host="127.0.0.1", port=0, measured_port=0):
+    Machine(pulse).sample()
+    for number in range(1000):
+        pulse.series("mine", kind="plain").record(number)
+    print([event.kind for event in Watch(pulse, "p99(mine) > 900ns").look()], pulse.query("mine").histogram.count)
+    assert metrics(pulse, "")[0]
+for place in ("redis://127.0.0.1", "a directory"):
+    try:
+        Pulse(place)
+    except StorageError as error:
+        print(error)
+"""
+
+
+def test_everything_but_the_other_sinks_works_with_numpy_alone(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", NUMPY_ALONE], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
+    )
+    first, *advice = ran.stdout.splitlines()
+    assert "['fired'] 1000" == first
+    assert ["boxwork[redis]" in advice[0], "needs lmdb: pip install boxwork" in advice[1]] == [True, True]
 
 
 def test_the_pulse_tells_how_it_is_doing() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import itertools
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from _clock import fake_clock
@@ -11,7 +15,7 @@ from boxwork.clock import SECOND_NS
 from boxwork.errors import BadInput
 from boxwork.pulse import Pulse
 from boxwork.pulse.rule import Rule
-from boxwork.pulse.watch import RULES_MAX, SETTINGS, Event, Watch
+from boxwork.pulse.watch import RULES_MAX, SETTINGS, Event, Watch, rules_in
 from boxwork.settings import merge
 from boxwork.testing.clock import FakeClock
 
@@ -202,6 +206,15 @@ def test_a_page_sees_how_each_rule_stands_and_the_log_what_changed(caplog: pytes
     assert "path" == shown["example"]
     assert ["fired", "cleared"] == [event.kind for event in watch.events]
     assert ["fired: slow", "cleared: slow"] == [record.message for record in caplog.records]
+
+
+@pytest.mark.parametrize("page", ["docs/pulse.md", "boxwork/serve/pulse/watch.html"])
+def test_the_rules_that_people_are_shown_are_rules(page: str) -> None:
+    text = html.unescape((Path(__file__).parents[2] / page).read_text("utf-8"))
+    (block,) = re.findall(r"^(?:<pre><code>)?(\[pulse\]\n.*?\"\"\"\n.*?\"\"\")", text, re.DOTALL | re.MULTILINE)
+    rules = rules_in(tomllib.loads(block)["pulse"]["watch"])
+    assert 4 <= len(rules)
+    assert all(rule.name != rule.text for rule in rules)
 
 
 def test_the_number_of_rules_has_a_limit() -> None:
