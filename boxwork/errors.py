@@ -24,6 +24,7 @@
         ├── Refused            a precondition does not hold: an answer, not a failure
         │   └── BoundReached   a guarded merge would leave its bounds
         ├── TransactionAborted lanes `locking` and `occ` only: somebody else was faster, run it again
+        ├── TransactionFailed  over HTTP only: the function raised something else, and nothing was changed
         ├── Impure             a transaction reads clocks, chance, files or the network behind `tx`
         ├── CommitUnknown      the answer was lost: it may have happened; ask again with the same `once`
         ├── LogCorrupt         the log is damaged where it was already durable
@@ -191,6 +192,12 @@ class TransactionAborted(StateError):
     code = "transaction.aborted"
     status = 409
     retry: ClassVar[Retry] = "now"
+
+
+class TransactionFailed(StateError):
+    code = "transaction.failed"
+    status = 422
+    retry: ClassVar[Retry] = "never"
 
 
 class Impure(StateError):

@@ -21,7 +21,7 @@ from boxwork.clock import Clock
 from boxwork.content.observations import Observation
 from boxwork.content.tree import Tree
 from boxwork.derive.explain import Why
-from boxwork.errors import BadInput
+from boxwork.errors import BadInput, StateInUse
 from boxwork.keys import Ref
 from boxwork.pack import Pack
 from boxwork.pulse import Pulse
@@ -207,8 +207,12 @@ class Boxwork:
     ) -> Any: ...
     async def commit(self, box: Any, /, *args: Any, **inputs: Any) -> Any:
         """As `Work.commit`; what is handed in together shares one write.  An `async def` thinks on its snapshot."""
-        facts = self._facts or await self._open_facts()
-        return await facts.commit(self.blocking._transaction(box), *args, **inputs)
+        target = self.blocking._transaction(box)
+        try:
+            facts = self._facts or await self._open_facts()
+        except StateInUse:  # another process owns them: it is handed in there
+            return await self._thread(self.blocking.node.forwarding.commit, target, args, inputs, loops=True)
+        return await facts.commit(target, *args, **inputs)
 
     async def commit_many(
         self,
@@ -220,8 +224,12 @@ class Boxwork:
         who: str = "",
     ) -> list[Any]:
         """As `Work.commit_many`."""
-        facts = self._facts or await self._open_facts()
-        return await facts.commit_many(self.blocking._transaction(box), rows, lane=lane, who=who)
+        target = self.blocking._transaction(box)
+        try:
+            facts = self._facts or await self._open_facts()
+        except StateInUse:
+            return await self._thread(self.blocking.node.forwarding.commit_many, target, rows, lane=lane, who=who)
+        return await facts.commit_many(target, rows, lane=lane, who=who)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[Snapshot]:

@@ -7,6 +7,7 @@ as work`).
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from boxwork import database, journal, pulse
+from boxwork.app import forwarding
+from boxwork.app.forwarding import Forwarding
 from boxwork.app.housekeeping import Housekeeping
 from boxwork.box import Derivation
 from boxwork.clock import Clock, SystemClock
@@ -43,7 +46,10 @@ from boxwork.settings import Setting, Settings, merge
 from boxwork.state import engine as engine_module
 from boxwork.state.checkpoint import pin_name
 from boxwork.state.engine import Engine
+from boxwork.state.remote.desk import Desk
 from boxwork.transactions import Transaction
+
+log = logging.getLogger("boxwork.node")
 
 SETTINGS = (
     Setting(
@@ -73,6 +79,7 @@ def all_settings(packs: Iterable[Pack]) -> list[Setting]:
         *content_module.SETTINGS,
         *deriver_module.SETTINGS,
         *engine_module.SETTINGS,
+        *forwarding.SETTINGS,
         *limits.SETTINGS,
     ]
     return declared + [setting for pack in packs for setting in pack.settings]
@@ -83,6 +90,7 @@ def _by_name(packs: Iterable[Pack]) -> dict[str, Transaction[..., Any]]:
     found: dict[str, tuple[str, Transaction[..., Any]]] = {}
     for pack in packs:
         for box in pack.transactions:
+            box.inputs  # noqa: B018  a signature that cannot be recorded is refused here, not at its first call
             other, _ = found.setdefault(box.name, (pack.name, box))
             if other != pack.name:
                 raise BadInput(
@@ -136,6 +144,7 @@ class Node:
         self.transactions = _by_name(self.packs)
         self._parts: dict[str, Any] = {}
         self._engine: Engine | None = None
+        self._desk: Desk | None = None
         self._engine_lock = threading.Lock()
         self._is_closed = False
         # What was opened is closed in the reverse order: by `release`, or here if a later step fails.
@@ -168,14 +177,12 @@ class Node:
             threads = self.settings.integer("node.threads") or (os.cpu_count() or 1) + 4
             self.pool = ThreadPoolExecutor(threads, thread_name_prefix="boxwork")
             opening.callback(self.pool.shutdown, wait=True, cancel_futures=True)
-            self.deriver = Deriver(
-                self.content,
-                Fingerprinter(persist=self.content.cache_db),
-                clock,
-                self.pulse,
-                self.settings,
-                executors=executors,
+            fingerprinter = Fingerprinter(persist=self.content.cache_db)
+            self.forwarding = Forwarding(
+                root, lambda: self.engine, fingerprinter, clock, self.settings.number("state.forward_s_max")
             )
+            opening.callback(self.forwarding.close)
+            self.deriver = Deriver(self.content, fingerprinter, clock, self.pulse, self.settings, executors=executors)
             opening.callback(self.deriver.close)
             self.housekeeping = Housekeeping(
                 self.content, self.deriver, self.observations, self.settings.number("node.housekeeping_s")
@@ -191,6 +198,11 @@ class Node:
         """
         engine = self._engine
         return engine if engine is not None else self._open_engine()
+
+    @property
+    def own_engine(self) -> Engine | None:
+        """The facts, if this process owns them already."""
+        return self._engine
 
     def _open_engine(self) -> Engine:
         with self._engine_lock:
@@ -211,11 +223,18 @@ class Node:
                 current = pin_name(self._engine.recovered.checkpoint_version)
                 for name in [name for name, _ in content.pins(pin_name()) if name != current]:
                     content.unpin(name)
+                try:
+                    self._desk = self.forwarding.open_desk(self._engine, self.transactions)
+                except OSError as reason:  # the facts are of use without it, to this process
+                    log.warning("no other process can hand in commits: %s", reason, extra={"path": str(self.root)})
             return self._engine
 
     def _close_engine(self) -> None:
         with self._engine_lock:
             self._is_closed = True
+            if self._desk is not None:
+                self._desk.close()  # first: what was handed in by others is still answered
+                self._desk = None
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
@@ -249,6 +268,9 @@ class Node:
         cls._lock = threading.Lock()
         for node in cls._nodes.values():
             node._engine_lock = threading.Lock()  # a thread of the parent may have held the other one
+            desk, node._desk = node._desk, None
+            if desk is not None:
+                desk.close_in_child()
             engine, node._engine, node._is_closed = node._engine, None, True
             if engine is not None:
                 engine.close_in_child()

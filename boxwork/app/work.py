@@ -290,9 +290,31 @@ class Work:
         who      named to others whom it gets in the way of
 
         What the function raises comes out here, and then nothing was changed.  Raises `Refused` for a precondition
-        that does not hold, `StateInUse` if another process owns the facts.
+        that does not hold.  If another process owns the facts, it is handed in there (docs/state.md); `StateInUse`
+        says why that cannot be, `CommitUnknown` that the owner went away before it answered.
         """
-        return self.node.engine.commit(self._transaction(box), *args, **inputs)
+        engine = self.node.own_engine
+        if engine is not None:
+            return engine.commit(self._transaction(box), *args, **inputs)
+        return self.node.forwarding.commit(self._transaction(box), args, inputs)
+
+    def commit_soon(
+        self,
+        box: Transaction[..., Any] | str,
+        /,
+        *args: Any,
+        once: str = "",
+        lane: Lane = "",
+        who: str = "",
+        **inputs: Any,
+    ) -> Future[tuple[Any, Receipt]]:
+        """`commit`, without waiting for it: the future has the answer and the receipt.  An `async def` may think."""
+        target, options = self._transaction(box), {"once": once, "lane": lane, "who": who}
+        engine = self.node.own_engine
+        if engine is not None and not engine.box_of(target).awaits:
+            return engine.submit(target, *args, receipt=True, once=once, lane=lane, who=who, **inputs)
+        given = {**inputs, **options, "receipt": True}
+        return self.node.pool.submit(self.node.forwarding.commit, target, args, given, loops=True)
 
     def commit_many(
         self,
@@ -307,7 +329,10 @@ class Work:
 
         Returns what each of them returned, in order; in place of an answer stands the exception of one that raised.
         """
-        return self.node.engine.commit_many(self._transaction(box), rows, lane=lane, who=who)
+        engine = self.node.own_engine
+        if engine is not None:
+            return engine.commit_many(self._transaction(box), rows, lane=lane, who=who)
+        return self.node.forwarding.commit_many(self._transaction(box), rows, lane=lane, who=who)
 
     def read(self) -> Snapshot:
         """The facts as they are now: `with work.read() as facts: facts.get(("likes", "p1"))`."""

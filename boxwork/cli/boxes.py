@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from boxwork.derive.explain import Why
 from boxwork.derive.handles import File
 from boxwork.errors import BadInput
 from boxwork.keys import PREFIX, Ref
+from boxwork.pack import Pack
 from boxwork.transactions import Transaction
 
 
@@ -121,6 +123,30 @@ def imported(name: str) -> Any:
     except (ImportError, AttributeError) as reason:
         raise BadInput(f"{name!r} cannot be found: {reason}; give module:function, as in mybox:shout") from reason
     return value
+
+
+def own_pack(modules: Sequence[str]) -> Pack:
+    """The derivations and transactions that stand in these modules, as a pack; the working directory is looked in."""
+    derivations: dict[str, Derivation[..., Any]] = {}
+    transactions: dict[str, Transaction[..., Any]] = {}
+    for name in modules:
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        try:
+            values = list(vars(importlib.import_module(name.removesuffix(".py").replace("/", "."))).values())
+        except ImportError as reason:
+            raise BadInput(f"--boxes {name}: {reason}; give modules that can be imported") from reason
+        found = {value.name: value for value in values if isinstance(value, (Derivation, Transaction))}
+        if not found:
+            raise BadInput(f"--boxes {name}: no @derivation and no @transaction stands in this module", module=name)
+        derivations.update((name, box) for name, box in found.items() if isinstance(box, Derivation))
+        transactions.update((name, box) for name, box in found.items() if isinstance(box, Transaction))
+    return Pack(
+        "own",
+        f"Boxes of {', '.join(modules)}.",
+        boxes=tuple(derivations.values()),
+        transactions=tuple(transactions.values()),
+    )
 
 
 def input_of(box: Derivation[..., Any] | Transaction[..., Any], pair: str) -> tuple[str, Any]:

@@ -19,6 +19,7 @@ from boxwork.app.work import Work, open
 from boxwork.cli.output import Output
 from boxwork.errors import BadInput, BoxworkError
 from boxwork.journal import configure
+from boxwork.pack import Pack
 
 DATA_VARIABLE = "BOXWORK_DATA"
 
@@ -31,11 +32,11 @@ class Context:
     output: Output
     flags: dict[str, str] = field(default_factory=dict)
 
-    def work(self, *, must_exist: bool = False) -> AbstractContextManager[Work]:
+    def work(self, *, must_exist: bool = False, packs: Sequence[Pack] = ()) -> AbstractContextManager[Work]:
         """The node on the data directory."""
         if must_exist:
             self.must_exist()
-        return open(self.directory, settings=self.flags)
+        return open(self.directory, packs=packs, settings=self.flags)
 
     def must_exist(self) -> None:
         """Refuse a directory that is no data directory."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 from cyclopts import App
 
-from boxwork.app.awaiting import Boxwork
 from boxwork.app.work import Work
 from boxwork.cli.boxes import imported, input_of, signature
 from boxwork.cli.program import Context
@@ -40,10 +38,8 @@ def register(app: App, context: Context) -> None:
         with context.work() as work:
             target = find_transaction(work, transaction)
             given = dict(input_of(target, pair) for pair in inputs)
-            if target.awaits:
-                answer, receipt = asyncio.run(_awaited(context, target, given, once=once, lane=lane, who=who))
-            else:
-                answer, receipt = work.commit(target, receipt=True, once=once, lane=lane, who=who, **given)
+            # On a thread of the node, where an `async def` may have a loop of its own.
+            answer, receipt = work.commit_soon(target, once=once, lane=lane, who=who, **given).result()
         output.answer({"answer": answer, "receipt": str(receipt)}, f"{answer!r}")
         output.say(f"receipt {receipt}")
 
@@ -100,12 +96,8 @@ def find_transaction(work: Work, name: str) -> Transaction[..., Any]:
     value = imported(name)
     if not isinstance(value, Transaction):
         raise BadInput(f"{name!r} is {type(value).__name__}, not a transaction: put @transaction above it")
+    value.inputs  # noqa: B018  wrong parameters are named now
     return value
-
-
-async def _awaited(context: Context, target: Transaction[..., Any], given: dict[str, Any], **more: Any) -> Any:
-    async with Boxwork(context.directory, settings=context.flags) as work:  # it shares the node that is open
-        return await work.commit(target, receipt=True, **more, **given)
 
 
 def _part(text: str) -> str | int:

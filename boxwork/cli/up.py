@@ -14,6 +14,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from boxwork.app.work import Work
+from boxwork.cli.boxes import own_pack
 from boxwork.cli.intake import Tally, take_in, watch
 from boxwork.cli.program import Context
 from boxwork.errors import BadInput
@@ -30,6 +31,7 @@ def register(app: App, context: Context) -> None:
         host: str | None = None,
         port: int | None = None,
         sample: bool = True,
+        boxes: list[str] | None = None,
         once: Annotated[bool, Parameter(negative="")] = False,
     ) -> int:
         """Serve; folders are taken in first, where they lie.
@@ -40,6 +42,7 @@ def register(app: App, context: Context) -> None:
         host: the address to listen on; the default is this machine only
         port: the port to listen on; when it is taken, the next free one is
         sample: with no folder, and nothing taken in before, make a sample inventory of 300 pictures
+        boxes: modules whose derivations and transactions are served beside those of the packs: --boxes shop.orders
         once: take in and prepare, then stop instead of serving
         """
         folders = [folder.expanduser().resolve() for folder in directories]
@@ -50,7 +53,8 @@ def register(app: App, context: Context) -> None:
                     path=str(folder),
                 )
         stop = threading.Event()
-        with context.work() as work, _until_signal(stop), _served(work, context, host, port, serve=not once):
+        packs = [own_pack(boxes)] if boxes else []
+        with context.work(packs=packs) as work, _until_signal(stop), _served(work, context, host, port, serve=not once):
             if not folders and not work.inventory.count() and sample:
                 folders = [_make_sample(work, context)]
             folders = folders or work.inventory.folders()

@@ -24,7 +24,7 @@ from boxwork import errors
 from boxwork.clock import monotonic_ns
 from boxwork.errors import BoxworkError, Busy
 from boxwork.journal import request_id
-from boxwork.serve import blobs, derivations, items, links, openapi, shell
+from boxwork.serve import blobs, commits, derivations, items, links, openapi, shell
 from boxwork.serve.bodies import ClientLeft, error_reply, json_reply
 from boxwork.serve.guard import Guard, anyone, local_peer, loopback_only
 from boxwork.serve.hot import Admits, HotAnswers
@@ -194,6 +194,7 @@ def asgi(work: Any, *, guard: Guard = loopback_only) -> ASGIApp:
         Route("/healthz", healthz, methods=["GET"]),
         *blobs.ROUTES,
         *derivations.ROUTES,
+        *commits.ROUTES,
         *items.ROUTES,
         *links.ROUTES,
         *openapi.ROUTES,

@@ -1,8 +1,8 @@
-"""JSON in, inputs of a box out; and the same rules as a JSON schema.
+"""JSON in, inputs of a box out; and the same rules as a JSON schema.  A box is a derivation or a transaction.
 
-A parameter that takes bytes takes a ref (`"sha256:…"`) or, for something short, `{"base64": "…"}`.  Everything
-else is converted strictly to the parameter's annotation, which is what `msgspec.convert` does; a parameter
-without one takes the JSON value as it is.
+A parameter that takes bytes takes a ref (`"sha256:…"`) or, for something short, `{"base64": "…"}`; in a transaction,
+which reads no blobs, a ref is for a parameter that says `Ref`.  Everything else is converted strictly to the
+parameter's annotation, which is what `msgspec.convert` does; a parameter without one takes the JSON value as it is.
 """
 
 from __future__ import annotations
@@ -13,38 +13,39 @@ import functools
 import inspect
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from boxwork.box import Derivation
 from boxwork.errors import BadInput
 from boxwork.keys import PREFIX, Ref
+from boxwork.transactions import Transaction
+
+Box: TypeAlias = Derivation[..., Any] | Transaction[..., Any]
 
 REF_SCHEMA = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$", "description": "the name of a blob"}
 SCHEMA_ADDRESS = "#/components/schemas/{name}"
-BYTES_SCHEMA = {
-    "oneOf": [
-        REF_SCHEMA,
-        {
-            "type": "object",
-            "required": ["base64"],
-            "properties": {"base64": {"type": "string", "contentEncoding": "base64"}},
-            "additionalProperties": False,
-        },
-    ]
+SHORT_BYTES_SCHEMA = {
+    "type": "object",
+    "required": ["base64"],
+    "properties": {"base64": {"type": "string", "contentEncoding": "base64"}},
+    "additionalProperties": False,
 }
+BYTES_SCHEMA = {"oneOf": [REF_SCHEMA, SHORT_BYTES_SCHEMA]}
 
 
 @functools.lru_cache(maxsize=1024)  # one entry a box: a platform with more boxes than that has other troubles
-def parameters(box: Derivation[..., Any]) -> Mapping[str, tuple[inspect.Parameter, Any]]:
+def parameters(box: Box) -> Mapping[str, tuple[inspect.Parameter, Any]]:
     """Name → (parameter, resolved annotation)."""
     try:
         hints = typing.get_type_hints(box.function)
     except Exception:  # names under TYPE_CHECKING, or anything else a user may write there
         hints = {}
-    signature = inspect.signature(box.function)
-    return {name: (parameter, hints.get(name, Any)) for name, parameter in signature.parameters.items()}
+    found = list(inspect.signature(box.function).parameters.items())
+    if isinstance(box, Transaction):
+        found = found[1:]  # `tx` is given by the node
+    return {name: (parameter, hints.get(name, Any)) for name, parameter in found}
 
 
 def takes_bytes(annotation: Any) -> bool:
@@ -54,7 +55,18 @@ def takes_bytes(annotation: Any) -> bool:
     return any(takes_bytes(part) for part in typing.get_args(annotation) if part is not type(None))
 
 
-def from_json(box: Derivation[..., Any], given: Any) -> dict[str, Any]:
+def _wants_only_bytes(box: Box, annotation: Any) -> bool:
+    """A derivation is handed the bytes of a ref; a transaction gets what it is given."""
+    return isinstance(box, Transaction) and annotation is not Ref and Ref not in typing.get_args(annotation)
+
+
+def _bytes_schema(box: Box, annotation: Any) -> dict[str, Any]:
+    if not isinstance(box, Transaction):
+        return dict(BYTES_SCHEMA)
+    return dict(SHORT_BYTES_SCHEMA if _wants_only_bytes(box, annotation) else REF_SCHEMA)
+
+
+def from_json(box: Box, given: Any) -> dict[str, Any]:
     """The inputs of one call.  Raises `BadInput` that names the parameter."""
     if not isinstance(given, dict):
         raise BadInput(f"inputs are a JSON object of name and value, not {type(given).__name__}")
@@ -75,9 +87,9 @@ def from_json(box: Derivation[..., Any], given: Any) -> dict[str, Any]:
     return inputs
 
 
-def _convert(box: Derivation[..., Any], name: str, annotation: Any, value: Any) -> Any:
+def _convert(box: Box, name: str, annotation: Any, value: Any) -> Any:
     if takes_bytes(annotation):
-        if isinstance(value, str) and value.startswith(PREFIX):
+        if isinstance(value, str) and value.startswith(PREFIX) and not _wants_only_bytes(box, annotation):
             return Ref.parse(value)
         if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
             try:
@@ -86,9 +98,8 @@ def _convert(box: Derivation[..., Any], name: str, annotation: Any, value: Any) 
                 raise BadInput(f"{box.name}: input {name!r} is not base64: {fault}", input=name) from None
         if value is None and type(None) in typing.get_args(annotation):
             return None
-        raise BadInput(
-            f'{box.name}: input {name!r} takes the ref of a blob ("sha256:…") or {{"base64": "…"}}', input=name
-        )
+        kinds = "" if _wants_only_bytes(box, annotation) else 'the ref of a blob ("sha256:…") or '
+        raise BadInput(f'{box.name}: input {name!r} takes {kinds}{{"base64": "…"}}', input=name)
     if annotation is Any:
         return value
     try:
@@ -99,7 +110,7 @@ def _convert(box: Derivation[..., Any], name: str, annotation: Any, value: Any) 
         return value
 
 
-def schema(box: Derivation[..., Any]) -> dict[str, Any]:
+def schema(box: Box) -> dict[str, Any]:
     """The JSON schema of the inputs, self-contained."""
     properties: dict[str, Any] = {}
     required = []
@@ -109,7 +120,7 @@ def schema(box: Derivation[..., Any]) -> dict[str, Any]:
             continue
         entry: dict[str, Any] = {}
         if takes_bytes(annotation):
-            entry = dict(BYTES_SCHEMA)
+            entry = _bytes_schema(box, annotation)
         elif annotation is not Any:
             try:
                 (entry,), found = msgspec.json.schema_components([annotation], ref_template=SCHEMA_ADDRESS)

@@ -14,6 +14,7 @@ SETTINGS = (
     Setting("serve.body_bytes_max", 1 * MiB, "bytes", "a body that is read into memory: JSON inputs and lists"),
     Setting("serve.body_idle_s_max", 30.0, "s", "a client that sends nothing for so long while it owes a body is cut"),
     Setting("serve.derive_s_max", 120.0, "s", "a derivation asked for over HTTP answers within this, or with 504"),
+    Setting("serve.commit_s_max", 60.0, "s", "a commit asked for over HTTP answers within this, or nobody knows: 503"),
     Setting("serve.stop_s_max", 10.0, "s", "after SIGTERM: what still runs then is cut; systemd waits 90"),
     Setting("serve.head_s_max", 10.0, "s", "for a request line and its headers; a browser sends them at once"),
     Setting("serve.head_bytes_max", 64 * KiB, "bytes", "request line and headers; nginx takes 32 KiB"),
@@ -33,3 +34,6 @@ CHUNK_BYTES = 256 * KiB
 
 # A request id that came with the request is taken over up to this length.  Unit: characters.
 REQUEST_ID_LENGTH_MAX = 64
+
+# An idempotency id, or who commits.  Unit: characters.  Reason: a UUID has 36; it is kept for a day beside the answer.
+HEADER_LENGTH_MAX = 200

@@ -1,7 +1,8 @@
 """`/openapi.json`: made from the routes and the boxes, so it cannot lag behind them.
 
 A route is described by its endpoint's docstring; what its query, body and answers are like stands in `KNOWN` for
-the routes of this package, and comes from the box's signature for `/derive/{box}`: one operation for each box.
+the routes of this package, and comes from the signatures for `/derive/{box}` and `/commit/{transaction}`: one operation
+for each box.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from boxwork.serve.bodies import json_reply
 from boxwork.serve.inputs import REF_SCHEMA, schema
+from boxwork.serve.limits import HEADER_LENGTH_MAX
+from boxwork.transactions import LANES
 
 ERROR = {
     "type": "object",
@@ -29,6 +32,7 @@ ERROR = {
         "request": {"type": "string", "description": "the id of this request, as in x-request-id and in the log"},
     },
 }
+ERROR_REF = {"$ref": "#/components/schemas/Error"}
 BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 DERIVED = {
     "type": "object",
@@ -40,6 +44,17 @@ DERIVED = {
         "bytes": {"type": "integer"},
         "duration_ms": {"type": "number"},
         "url": {"type": "string"},
+    },
+}
+COMMITTED = {
+    "type": "object",
+    "required": ["answer", "receipt", "version", "index", "duration_ms"],
+    "properties": {
+        "answer": {"description": "what the transaction returned"},
+        "receipt": {"type": "string", "description": "epoch.version.index.digest: where it stands in the log"},
+        "version": {"type": "integer"},
+        "index": {"type": "integer", "description": "its place in the batch; -1 if it only read"},
+        "duration_ms": {"type": "number"},
     },
 }
 OBJECT = {"type": "object"}
@@ -123,6 +138,10 @@ def document(work: Any, routes: Iterable[BaseRoute]) -> dict[str, Any]:
             for name, box in sorted(work.boxes.items()):
                 paths[f"/derive/{name}"] = {"post": _box(name, box)}
             continue
+        if path == "/commit/{transaction}":
+            for name, box in sorted(work.transactions.items()):
+                paths[f"/commit/{name}"] = {"post": _transaction(name, box)}
+            continue
         clean = re.sub(r"\{(\w+):\w+\}", r"{\1}", path)
         for method in sorted(route.methods or ()):
             if method != "HEAD":
@@ -169,7 +188,7 @@ def _operation(path: str, method: str, endpoint: Any) -> dict[str, Any]:
 
 
 def _error() -> dict[str, Any]:
-    return {"description": "an error", "content": _json({"$ref": "#/components/schemas/Error"})}
+    return {"description": "an error", "content": _json(ERROR_REF)}
 
 
 def _box(name: str, box: Any) -> dict[str, Any]:
@@ -182,9 +201,36 @@ def _box(name: str, box: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _transaction(name: str, box: Any) -> dict[str, Any]:
+    shape = schema(box)
+    shape.pop("$defs", None)
+    text = {"type": "string", "maxLength": HEADER_LENGTH_MAX}
+    return {
+        "summary": (box.function.__doc__ or "").strip().partition("\n")[0], "operationId": f"commit_{name}",
+        "tags": ["commit"],
+        "parameters": [
+            {
+                "name": "Idempotency-Key", "in": "header", "required": False, "schema": text,
+                "description": "a second request with it changes nothing and answers the same, for a day",
+            },
+            {
+                "name": "Boxwork-Who", "in": "header", "required": False, "schema": text,
+                "description": "named to others whom this gets in the way of",
+            },
+            _query("lane", {"enum": list(LANES[1:])}, "where it runs, if not where it says itself"),
+        ],
+        "requestBody": {"required": True, "content": _json(shape)},
+        "responses": {
+            "200": {"description": "it is durable", "content": _json(COMMITTED)},
+            "409": {"description": "refused: a precondition or a bound does not hold", "content": _json(ERROR_REF)},
+            "default": _error(),
+        },
+    }  # fmt: skip
+
+
 def _definitions(work: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for box in work.boxes.values():
+    for box in (*work.boxes.values(), *work.transactions.values()):
         found.update(schema(box).get("$defs", {}))
     return found
 

@@ -233,7 +233,7 @@ class Engine:
         if target.awaits:
             raise BadInput(f"{target.name} is an async function: commit it from async code")
         job = self.job(target, target.inputs.row(target.name, args, inputs), lane, once=once, who=who)
-        future: Future[Any] = Future()
+        future: Future[Any] = _begun()
 
         def done(finished: Job) -> None:
             try:
@@ -285,7 +285,7 @@ class Engine:
             else inputs.row(target.name, tuple(row), {})
             for row in rows
         ]
-        future: Future[list[Any]] = Future()
+        future: Future[list[Any]] = _begun()
         answers: list[Any] = [None] * len(laid)
         if not laid:
             future.set_result(answers)
@@ -527,6 +527,13 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _begun() -> Future[Any]:
+    """A future that cannot be cancelled: who leaves does not take the commit back, and the log thread settles it."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future
 
 
 def _nobody(job: Job) -> None:

@@ -9,6 +9,7 @@ knowing of each other.
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
 import threading
 import time
@@ -25,6 +26,8 @@ from boxwork.state.purity import Audit
 from boxwork.state.sequencer import Sequencer
 from boxwork.state.watch import Audience
 from boxwork.transactions import LANES
+
+log = logging.getLogger("boxwork.state")
 
 # Keys of a batch that are counted for the list of the hottest.  Unit: keys.  Reason: a sample is enough, and cheap.
 HOT_SAMPLE = 8
@@ -230,7 +233,10 @@ class Pipeline:
             for job in done:
                 durations[job.lane](now - job.submitted_ns)
         for job in done:
-            job.done(job)
+            try:
+                job.done(job)
+            except Exception:  # one listener's bug must not be everybody's: this thread is the only one of its kind
+                log.exception("who waited for %s could not be told", job.label)
 
     def _count_hot(self, batch: Batch) -> None:
         hot = self._hot

@@ -9,6 +9,7 @@ from typing import Any
 from boxwork import Derivation, Pack, Page, Ref, Setting
 from boxwork.packs.thumbs.album import SUFFIXES
 from boxwork.packs.thumbs.facts import facts, placeholder
+from boxwork.packs.thumbs.likes import like_photo, unlike_photo
 from boxwork.packs.thumbs.spec import SHOWN
 from boxwork.packs.thumbs.thumbnail import thumbnail
 
@@ -34,6 +35,7 @@ PACK = Pack(
     "thumbs",
     "Thumbnails of pictures, and the gallery that shows them.",
     boxes=(thumbnail, facts, placeholder),
+    transactions=(like_photo, unlike_photo),
     routes=_routes,
     settings=(
         Setting("thumbs.at_once", 0, "pictures", "decoded at the same time; 0 is one a processor"),
