@@ -1,8 +1,10 @@
-"""How many durable commits a second does a node make over a socket, beside PostgreSQL and SQLite?
+"""How many durable commits a second does a node make over a socket, beside PostgreSQL, Valkey and SQLite?
 
-16 clients, each with one call under way (and, pipelined, 16), on TPC-C-lite W1, SmallBank and likes.  PostgreSQL is
-used if it is there (Debian: postgresql); nothing is installed from here.  It runs stored procedures under pgbench, a C
-client, with its retries counted; it refuses root, so under root it runs as the user `postgres` (then BOXWORK_BENCH_DIR
+16 clients, each with one call under way (and, pipelined, 16), on TPC-C-lite W1, SmallBank and likes.  Valkey runs the
+same calls as Lua scripts and syncs before every answer (likes also as the bare INCR); its clients are ours.
+
+PostgreSQL is used if it is there (Debian: postgresql).  It runs stored procedures under pgbench, a C client, with its
+retries counted; it refuses root, so under root it runs as the user `postgres` (then BOXWORK_BENCH_DIR
 must be a directory that this user can reach).  For servers: it takes minutes and wants the machine for itself.
 
     python bench/state_socket.py [--quick]
@@ -32,6 +34,7 @@ import msgspec
 
 from bench._report import report
 from bench._state import calls_of, node, set_up
+from bench._valkey import Valkey, connection
 from bench.state_in_process import SqlitePeer
 from boxwork.errors import BoxworkError
 from boxwork.state.engine import Engine
@@ -150,6 +153,41 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def valkey_client(port: int, digests: Any, name: str, seed: int, depth: int, bare: bool, results: Any) -> None:
+    """As `client`, of Valkey."""
+
+    async def main() -> int:
+        workload, end = WORKLOADS[name](), time.perf_counter() + SECONDS
+        seeds = [1000 * seed + number for number in range(CLIENTS // 2)]
+        return sum(
+            await asyncio.gather(*(connection(port, digests, workload, one, depth, end, bare=bare) for one in seeds))
+        )
+
+    results.put(run_loop(main()))
+
+
+def valkey(workload: Workload, depth: int, *, bare: bool = False) -> float:
+    server = Valkey()
+    try:
+        server.set_up(workload)
+        context = multiprocessing.get_context("spawn")
+        results = context.Queue()
+        processes = [
+            context.Process(
+                target=valkey_client, args=(server.port, server.digests, workload.name, seed, depth, bare, results)
+            )
+            for seed in range(2)
+        ]
+        for process in processes:
+            process.start()
+        done = [results.get() for _ in processes]
+        for process in processes:
+            process.join()
+        return sum(done) / SECONDS
+    finally:
+        server.close()
 
 
 def sqlite(workload: Workload) -> float:
@@ -322,26 +360,27 @@ def main() -> None:
                     "ours": ours(workload, 1),
                     "pipelined": ours(workload, 16),
                     "SQLite FULL": (sqlite(workload), 0.0),
+                    "Valkey Lua, always": (valkey(workload, 1), 0.0),
+                    "Valkey Lua, always, pipelined": (valkey(workload, 16), 0.0),
                 }
+                if name == "likes":
+                    row["Valkey INCR, always"] = (valkey(workload, 1, bare=True), 0.0)
+                    row["Valkey INCR, always, pipelined"] = (valkey(workload, 16, bare=True), 0.0)
                 if postgres is not None:
                     row["PostgreSQL SERIALIZABLE"] = postgres.measure(name, "serializable")
                     row["PostgreSQL READ COMMITTED"] = postgres.measure(name, r"read\ committed")
                 rounds.append(row)
             for peer in [key for key in rounds[0] if key not in ("ours", "pipelined")]:
+                mine = "pipelined" if peer.endswith("pipelined") else "ours"
                 report(
-                    name=f"state.socket.{name}",
-                    value=statistics.median(row["ours"] for row in rounds),
+                    name=f"state.socket.{name}{'.pipelined' if mine == 'pipelined' else ''}",
+                    value=statistics.median(row[mine] for row in rounds),
                     unit="commits/s",
                     peer=peer,
                     peer_value=statistics.median(row[peer][0] for row in rounds),
                     retries_per_commit=round(statistics.median(row[peer][1] for row in rounds), 2),
-                    ratio_of_rounds=round(statistics.median(row["ours"] / row[peer][0] for row in rounds), 2),
+                    ratio_of_rounds=round(statistics.median(row[mine] / row[peer][0] for row in rounds), 2),
                 )
-            report(
-                name=f"state.socket.{name}.pipelined",
-                unit="commits/s",
-                value=statistics.median(row["pipelined"] for row in rounds),
-            )
     finally:
         if postgres is not None:
             postgres.close()

@@ -114,13 +114,12 @@ class Forwarding:
         return self._somewhere(lambda engine: engine.commit_many(box, laid, lane=lane, who=who), there, again=False)
 
     def numbers(self) -> dict[str, Any]:
-        """`Engine.numbers` of the owner, and its process as `owner`."""
+        """`owner`: the process that owns the facts (0: this one), its `numbers`, and its `recent` entries."""
 
-        def there(left_s: float) -> dict[str, Any]:
-            owner, numbers = self._courier.numbers(left_s)
-            return {"owner": owner, **numbers}
+        def here(engine: Engine) -> dict[str, Any]:
+            return {"owner": 0, "numbers": engine.numbers(), "recent": engine.recent()}
 
-        return self._somewhere(lambda engine: {"owner": 0, **engine.numbers()}, there, again=True)
+        return self._somewhere(here, self._courier.numbers, again=True)
 
     def _somewhere(self, here: Callable[[Engine], T], there: Callable[[float], T], *, again: bool) -> T:
         """`again`: it may be handed in a second time, though the first may have happened."""

@@ -30,6 +30,7 @@ from boxwork.serve.guard import Guard, anyone, local_peer, loopback_only
 from boxwork.serve.hot import Admits, HotAnswers
 from boxwork.serve.limits import REQUEST_ID_LENGTH_MAX
 from boxwork.serve.pulse.routes import routes as pulse_routes
+from boxwork.serve.state.routes import routes as state_routes
 
 log = logging.getLogger("boxwork.serve")
 
@@ -200,6 +201,7 @@ def asgi(work: Any, *, guard: Guard = loopback_only) -> ASGIApp:
         *openapi.ROUTES,
         *shell.ROUTES,
         *pulse_routes(work),
+        *state_routes(work),
     ]
     for pack in work.packs:
         if pack.routes is not None:

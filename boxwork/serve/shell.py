@@ -34,7 +34,7 @@ TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf
 # Characters of the digest in an address: enough that no two versions of a package share one.
 DIGEST_LENGTH = 12
 # Entries in the navigation that are no pack's; they come last.
-OWN_PAGES = (("Pulse", "/pulse"),)
+OWN_PAGES = (("State", "/state"), ("Pulse", "/pulse"))
 
 
 class Shell:

@@ -20,7 +20,7 @@ from boxwork.settings import MiB, Setting, Settings
 from boxwork.state import checkpoint as checkpoints
 from boxwork.state.attempts import Attempts
 from boxwork.state.batch import Record
-from boxwork.state.explain import Preview, preview
+from boxwork.state.explain import Preview, preview, recently
 from boxwork.state.intents import Intent
 from boxwork.state.job import Job
 from boxwork.state.lanes.locking import LockTable, Policy
@@ -459,6 +459,10 @@ class Engine:
             "hottest": [{"key": list(map(str, key)), "writes": count} for key, count in self._pipeline.hottest()],
             "impure": self.audit.findings(),
         }
+
+    def recent(self, count: int = 50) -> list[dict[str, Any]]:
+        """The newest entries, newest first: their calls in serial order, where they are small enough to be at hand."""
+        return [recently(one, self.machine.epoch) for one in list(self._pipeline.recent)[: -count - 1 : -1]]
 
     # --- checkpoints
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boxwork.errors import BadInput, LogCorrupt
 from boxwork.keys import LOG_ROOT
@@ -18,6 +18,13 @@ from boxwork.state.snapshot import Facts, Snapshot
 from boxwork.state.tx import SerialTx, SnapshotTx
 from boxwork.state.values import ABSENT, DELETED, thaw
 from boxwork.transactions import Transaction
+
+if TYPE_CHECKING:
+    from boxwork.state.pipeline import Recent
+
+
+# Calls of one entry in a list.  Unit: calls.  Reason: as many as somebody reads; `explain` tells of each.
+CALLS_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -78,6 +85,30 @@ def preview(snapshot: Snapshot, box: Transaction[..., Any], row: tuple[Any, ...]
     reads = {key: None if (value := snapshot.stored(key)) is ABSENT else thaw(value) for key in tx.reads}
     writes = {key: None if value is DELETED else thaw(value) for key, value in tx.puts.items()}
     return Preview(snapshot.version, reads, list(tx.scans), writes, dict(tx.merges), answer, error)
+
+
+def recently(recent: Recent, epoch: int) -> dict[str, Any]:
+    """One of the newest entries, for a list of them: what was called, with what, and what ran again."""
+    told: dict[str, Any] = {
+        "version": recent.version, "at_ns": recent.at_ns, "bytes": recent.payload_bytes, "writes": recent.writes,
+        "calls": None, "names": [], "reruns": 0, "digest": "",
+    }  # fmt: skip
+    if recent.record is None:
+        return told
+    entry = Entry.decode(recent.record.payload)
+    told["digest"] = recent.record.digest.hex()
+    told["calls"] = entry.count
+    told["reruns"] = sum(note.runs - 1 for note in entry.notes)
+    told["names"] = [[name, len(rows)] for name, rows in entry.groups or ()]
+    told["first"] = [
+        {
+            "receipt": str(Receipt(epoch, recent.version, index, recent.record.digest)),
+            "name": each.name,
+            "row": [thaw(part) for part in each.row],
+        }
+        for index, each in enumerate((entry.inputs or [])[:CALLS_SHOWN])
+    ]
+    return told
 
 
 def explain(

@@ -13,12 +13,14 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from boxwork.clock import Clock
 from boxwork.errors import Busy, InvariantBroken, StateError
-from boxwork.state.batch import Batch
+from boxwork.settings import KiB
+from boxwork.state.batch import Batch, Record
 from boxwork.state.job import Job
 from boxwork.state.log import Log
 from boxwork.state.order import Key
@@ -33,6 +35,10 @@ log = logging.getLogger("boxwork.state")
 HOT_SAMPLE = 8
 # Counted keys before the counts are halved.  Unit: keys.  Reason: so that yesterday's heat fades.
 HOT_MAX = 1024
+# The newest entries that are kept at hand, and up to which size with their content.  Units: entries, bytes.  Reason: a
+# page that shows them; together they take 6 MiB at most, and an entry of thousands of calls is nothing to look at.
+RECENT_MAX = 100
+RECENT_BYTES_MAX = 64 * KiB
 # Pause of a caller that waits for room in the queue.  Unit: s.  Reason: about one batch.
 ROOM_PAUSE_S = 0.001
 
@@ -45,6 +51,16 @@ class Timings(Protocol):
     """What is needed of `boxwork.pulse.Pulse`."""
 
     def series(self, name: str, **labels: str) -> Series: ...
+
+
+class Recent(NamedTuple):
+    """One of the newest entries; `record` only if it is small."""
+
+    version: int
+    at_ns: int
+    payload_bytes: int
+    writes: int
+    record: Record | None
 
 
 class Release:
@@ -83,6 +99,7 @@ class Pipeline:
         self._to_log: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._room = threading.Semaphore(depth)
         self._hot: dict[Key, int] = {}
+        self.recent: deque[Recent] = deque(maxlen=RECENT_MAX)
         self._closed = False
         self._gate = threading.Lock()  # nobody hands in behind the end
         self._durations: dict[str, Callable[[int], None]] | None = None
@@ -218,6 +235,9 @@ class Pipeline:
             if batch.record is not None and self._audit.is_due():
                 self._audit.run_again(machine.facts, batch)
             finished = machine.settle(batch)
+            if batch.record is not None:
+                kept = batch.record if len(batch.payload) <= RECENT_BYTES_MAX else None
+                self.recent.append(Recent(batch.version, batch.now_ns, len(batch.payload), len(batch.writes), kept))
             if batch.writes:
                 self._count_hot(batch)
                 if self._audience:

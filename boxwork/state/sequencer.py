@@ -187,6 +187,7 @@ class Sequencer:
             with self._lock:
                 self._in_flight.remove(batch)
             self.counters.batches += 1
+            self.counters.rows += sum([len(job.rows) for job in batch.jobs])
             self.counters.bytes += len(record.payload)
         done: list[Job] = []
         for job in batch.jobs:

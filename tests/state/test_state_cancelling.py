@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from boxwork.state.engine import Engine
 from boxwork.state.face import AsyncEngine
 from boxwork.transactions import transaction
 
@@ -16,7 +15,9 @@ def press(tx: Any) -> Any:
     return tx.get(("presses",))
 
 
-def test_a_cancelled_commit_many_is_committed_and_others_go_on(engine: Engine) -> None:
+def test_a_cancelled_commit_many_is_committed_and_others_go_on(open_engine: Any) -> None:
+    engine = open_engine()
+
     async def main() -> None:
         work = AsyncEngine(engine)
         many = asyncio.ensure_future(work.commit_many(press, [()] * 20_000))
@@ -27,13 +28,15 @@ def test_a_cancelled_commit_many_is_committed_and_others_go_on(engine: Engine) -
     asyncio.run(main())
 
 
-def test_the_future_of_a_commit_cannot_be_cancelled(engine: Engine) -> None:
+def test_the_future_of_a_commit_cannot_be_cancelled(open_engine: Any) -> None:
+    engine = open_engine()
     future = engine.submit(press)
     assert not future.cancel()
     assert 1 == future.result(20)
 
 
-def test_a_listener_that_raises_is_told_to_the_log_and_to_nobody_else(engine: Engine, caplog: Any) -> None:
+def test_a_listener_that_raises_is_told_to_the_log_and_to_nobody_else(open_engine: Any, caplog: Any) -> None:
+    engine = open_engine()
     job = engine.job(press, ())
 
     def listen(_: Any) -> None:

@@ -75,10 +75,10 @@ class Courier:
             for one in told["answers"]
         ]
 
-    def numbers(self, timeout_s: float) -> tuple[int, dict[str, Any]]:
-        """The owner's process number, and its `Engine.numbers`."""
+    def numbers(self, timeout_s: float) -> dict[str, Any]:
+        """The owner's process number, its `Engine.numbers`, and its `Engine.recent`."""
         told = self._ask({"ask": "numbers"}, timeout_s)
-        return int(told["owner"]), wire.unpacked(told["numbers"])
+        return {"owner": int(told["owner"]), **wire.unpacked(told["told"])}
 
     def _ask(self, question: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         if self._process != os.getpid():  # forked: the connections are the parent's

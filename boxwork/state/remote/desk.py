@@ -139,7 +139,8 @@ class Desk:
         }
 
     def _numbers(self, question: dict[str, Any]) -> dict[str, Any]:
-        return {"owner": os.getpid(), "numbers": wire.packed(self._engine.numbers())}
+        told = {"numbers": self._engine.numbers(), "recent": self._engine.recent()}
+        return {"owner": os.getpid(), "told": wire.packed(told)}
 
     def _box(self, question: dict[str, Any]) -> Transaction[..., Any]:
         name, place = str(question["name"]), str(question.get("place", ""))
