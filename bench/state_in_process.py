@@ -1,7 +1,8 @@
 """How many durable commits a second does one process make, beside LMDB and SQLite?
 
 Durable means fdatasync before the answer, on all sides.  LMDB and SQLite run the same Python functions on their own
-tables, a batch of calls in one transaction, as somebody would write it who has them together.
+tables, a batch of calls in one transaction, as somebody would write it who has them together.  What the functions cost
+on this machine by themselves, on a dict, stands beside it.
 
     python bench/state_in_process.py [--quick]
 """
@@ -71,6 +72,36 @@ class PeerTx:
             self.finish()
 
 
+class DictPeer:
+    """The same functions on a dict: not durable, not isolated, the bare cost of running them on this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._facts: dict[Any, Any] = {}
+        self._tx = FactsTx(self._facts)
+
+    def run(self, calls: list[Any]) -> None:
+        for box, row in calls:
+            self._tx.run(box, row)
+
+    def close(self) -> None:
+        self._facts.clear()
+
+
+class FactsTx(PeerTx):
+    def __init__(self, facts: dict[Any, Any]) -> None:
+        super().__init__(None, None)
+        self._facts = facts
+        self._own = {}
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        own = self._own
+        return own[key] if key in own else self._facts.get(key, default)
+
+    def finish(self) -> None:
+        self._facts.update(self._own)
+        self._own.clear()
+
+
 class LmdbPeer:
     def __init__(self, path: Path) -> None:
         self._environment = lmdb.open(str(path / "lmdb"), map_size=1 << 33)
@@ -111,7 +142,7 @@ class SqlitePeer:
 
 def measure(workload: Workload, count: int) -> None:
     ours: list[float] = []
-    peers: dict[str, list[float]] = {"LMDB": [], "SQLite FULL": []}
+    peers: dict[str, list[float]] = {"LMDB": [], "SQLite FULL": [], "a dict, not durable": []}
     for number in range(ROUNDS):
         calls = calls_of(workload, count, seed=number)
         some = calls[: count // 4]  # the peers are slower, and their rate does not depend on the count
@@ -122,7 +153,7 @@ def measure(workload: Workload, count: int) -> None:
                 for future in futures:
                     future.result()
             ours.append(count / took[0])
-        for name, kind in (("LMDB", LmdbPeer), ("SQLite FULL", SqlitePeer)):
+        for name, kind in (("LMDB", LmdbPeer), ("SQLite FULL", SqlitePeer), ("a dict, not durable", DictPeer)):
             with directory() as path:
                 peer = kind(path)
                 peer.run(workload.setup())

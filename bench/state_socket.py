@@ -37,6 +37,7 @@ from bench._state import calls_of, node, set_up
 from bench._valkey import Valkey, connection
 from bench.state_in_process import SqlitePeer
 from boxwork.errors import BoxworkError
+from boxwork.serve.server import SWITCH_INTERVAL_S
 from boxwork.state.engine import Engine
 from boxwork.state.face import AsyncEngine
 from boxwork.testing.workloads import Likes, SmallBank, TpccLite, Workload
@@ -137,7 +138,12 @@ def ours(workload: Workload, depth: int) -> float:
 
     with node() as engine:
         set_up(engine, workload)
-        return run_loop(main(engine))
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)  # as `boxwork up` does
+        try:
+            return run_loop(main(engine))
+        finally:
+            sys.setswitchinterval(before)
 
 
 def run_loop(main: Any) -> Any:

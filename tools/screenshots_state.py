@@ -6,6 +6,7 @@ price changes, sessions that hold locks, bookings that are refused.  Nothing in 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import sys
@@ -91,10 +92,8 @@ class Load:
     def person(self, doing: Callable[[random.Random], None], number: int) -> None:
         chance, began = random.Random(number), time.monotonic()
         while not self.stopping.is_set():
-            try:
+            with contextlib.suppress(BoxworkError):  # a refusal or an abort: it is counted, and the next call follows
                 doing(chance)
-            except BoxworkError:
-                pass  # a refusal or an abort: it is counted, and the next call follows
             wave = 1 + 0.8 * ((time.monotonic() - began) % 30 > 15)
             self.stopping.wait(chance.expovariate(400 / wave))
 

@@ -114,7 +114,10 @@ class Builder:
 
     def _run_row(self, job: Job, index: int) -> bool:
         """Run one row with everything that may be asked of it; False if the whole job waits."""
-        lane = self._machine.counters[job.lane]
+        machine, lane = self._machine, self._machine.counters[job.lane]
+        if index == 0 and job.touched and machine.reservations.forbids(job.touched) is not None:
+            machine.defer(job)  # another reservation has come since: run it when it can stand, which is once more
+            return False
         lane.executions += 1
         try:
             answer, changes = self._serial.run_one(job.call, job.arguments(index), self._count)
@@ -123,14 +126,14 @@ class Builder:
             job.errors[index] = error
             job.answers.append(error)
             return True
-        if self._machine.reservations and self._machine.reservations.forbids(changes) is not None:
+        if machine.reservations and machine.reservations.forbids(changes) is not None:
             lane.reruns += 1
             if index == 0:
                 job.clear()
-                self._machine.defer(job)
-                return False
-            self._machine.defer(job.rest(index))
-            return True
+            waiting = job if index == 0 else job.rest(index)
+            waiting.touched = frozenset(changes)
+            machine.defer(waiting)
+            return waiting is not job
         self._serial.take(changes, job.label)
         job.answers.append(answer)
         if job.once:

@@ -48,6 +48,7 @@ class Job:
         "since",
         "submitted_ns",
         "thaws",
+        "touched",
         "tx",
         "unchanged",
         "who",
@@ -84,6 +85,7 @@ class Job:
         self.lost_ns = 0
         self.rivals: list[tuple[Key, str]] = []
         self.reservation = 0  # the reservation under which this attempt ran
+        self.touched: frozenset[Key] = frozenset()  # what it changed in the run that met a reservation
         self.abandoned = False  # whoever asked for a reservation has gone
         self.keys: frozenset[Key] | None = None  # asks for a reservation of these keys (empty: of everything)
 

@@ -198,6 +198,28 @@ def test_a_reservation_keeps_others_away_until_it_is_given_back() -> None:
     assert (1, 2) == (slow.answer(), other.answer())
 
 
+def test_a_short_function_runs_at_most_twice_however_many_reservations_are_given_back() -> None:
+    bench = Bench()
+    short = bench.job(increase, "a")
+
+    def reserve(name: str) -> int:
+        asking = bench.job(increase, name, lane="snapshot")
+        asking.keys = frozenset({(name,)})
+        bench.run(asking)
+        return asking.reservation
+
+    held = reserve("a")
+    assert bench.machine.cut([short]) is None
+    for _ in range(4):  # each is a reason to look again, and none of them is its own
+        bench.machine.release(reserve("b"))
+        assert bench.machine.cut([]) is None
+        assert [] == short.answers
+    bench.machine.release(held)
+    bench.run()
+    lane = bench.machine.counters["serial"]
+    assert (1, 2, 1) == (short.answer(), lane.executions, lane.reruns)
+
+
 def test_a_reservation_of_somebody_who_has_gone_is_given_back() -> None:
     bench = Bench()
     asking = bench.job(increase, "a", lane="snapshot")
