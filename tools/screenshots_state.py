@@ -134,7 +134,7 @@ def picture(browser: Any, url: str, path: str, name: str, *, scheme: str = "ligh
 
 def is_live(page: Any) -> None:
     page.locator('#line[data-state="live"]').wait_for()
-    page.wait_for_function("document.querySelectorAll('#entries > li').length > 3")
+    page.wait_for_function("() => document.querySelectorAll('#entries > li').length > 3")
     page.wait_for_timeout(1500)
 
 

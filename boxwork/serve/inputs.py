@@ -63,7 +63,8 @@ def _wants_only_bytes(box: Box, annotation: Any) -> bool:
 def _bytes_schema(box: Box, annotation: Any) -> dict[str, Any]:
     if not isinstance(box, Transaction):
         return dict(BYTES_SCHEMA)
-    return dict(SHORT_BYTES_SCHEMA if _wants_only_bytes(box, annotation) else REF_SCHEMA)
+    shape = dict(SHORT_BYTES_SCHEMA if _wants_only_bytes(box, annotation) else REF_SCHEMA)
+    return {"anyOf": [shape, {"type": "null"}]} if type(None) in typing.get_args(annotation) else shape
 
 
 def from_json(box: Box, given: Any) -> dict[str, Any]:

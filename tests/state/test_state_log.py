@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,50 +17,27 @@ from boxwork.state.log import Log
 from boxwork.state.logs.disk import DiskLog
 from boxwork.state.logs.files import RealFiles
 from boxwork.state.logs.memory import MemoryLog
+from boxwork.testing.logs import LogContract, chain
 
 
-def chain(
-    count: int, size: int = 20, start: int = 1, previous: bytes = LOG_ROOT, durable: int | None = None
-) -> list[Record]:
-    records = []
-    for version in range(start, start + count):
-        payload = encode_entry(version, b"seed", {("k", version): "v" * size}, b"", b"")
-        record = Record.seal(version, 1, version - 1 if durable is None else durable, previous, payload)
-        previous = record.digest
-        records.append(record)
-    return records
+class TestMemoryLog(LogContract):
+    @pytest.fixture
+    def log(self) -> Log:
+        return MemoryLog()
 
 
-@pytest.fixture(params=["memory", "disk"])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
-    return MemoryLog() if request.param == "memory" else DiskLog(RealFiles(tmp_path / "log"), segment_bytes=600)
+class TestDiskLog(LogContract):
+    """With segments so small that every test needs some."""
 
+    @pytest.fixture
+    def log(self, tmp_path: Path) -> Iterator[Log]:
+        with contextlib.closing(DiskLog(RealFiles(tmp_path / "log"), segment_bytes=600)) as log:
+            yield log
 
-def test_what_was_appended_is_read_in_order(log: Log) -> None:
-    assert [] == list(log.recover(0, LOG_ROOT))
-    records = chain(12)
-    log.append(records[:1])
-    log.append(records[1:7])
-    log.append(records[7:])
-    log.append([])
-    assert records == list(log.read())
-    assert records[5:] == list(log.read(5))
-    assert 1 == log.first()
-
-
-def test_trimming_forgets_nothing_after_the_version(log: Log) -> None:
-    list(log.recover(0, LOG_ROOT))
-    records = chain(12)
-    for record in records:
-        log.append([record])
-    log.trim(8)
-    assert records[8:] == list(log.read(8))
-    assert 1 < log.first() <= 9
-
-
-def test_closing_twice_is_closing_once(log: Log) -> None:
-    log.close()
-    log.close()
+    def reopened(self, log: Log) -> Log:
+        assert isinstance(log, DiskLog)
+        log.close()
+        return DiskLog(RealFiles(log._files.directory), segment_bytes=600)  # type: ignore[attr-defined]
 
 
 # --- on disk ------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-from boxwork.errors import CommitUnknown, LogCorrupt, StorageError
+from boxwork.errors import CommitUnknown, InvariantBroken, LogCorrupt, StorageError
 from boxwork.keys import LOG_ROOT
 from boxwork.settings import MiB
 from boxwork.state.batch import HEAD_BYTES, MAGIC, Head, Record
@@ -131,6 +131,8 @@ class DiskLog:
             raise StorageError(f"the log takes no more since: {self._broken}") from self._broken
         if not records:
             return
+        if records[0].previous != self._last[1]:  # who numbers the entries is at fault, and nothing is written of it
+            raise InvariantBroken(f"entry {records[0].version} does not follow entry {self._last[0]} of the log")
         if not self._segment or self._segment_size >= self._segment_bytes:
             self._segment, self._segment_size = f"{records[0].version:020d}{SUFFIX}", 0
         parts = [part for record in records for part in (record.head(), record.payload)]

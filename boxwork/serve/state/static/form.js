@@ -31,7 +31,7 @@ export class Form {
   field(name, shape, wanted, given) {
     const kind = kindOf(shape), choices = shape.enum ?? shape.anyOf?.find((one) => one.enum)?.enum;
     const title = el("span", "", name);
-    const note = [NOTES[kind], wanted ? "" : "default" in shape ? `default ${JSON.stringify(shape.default)}` : "may be left out"].filter(Boolean).join(", ");
+    const note = [NOTES[kind], wanted ? (shape.anyOf ? "or nothing" : "") : "default" in shape ? `default ${JSON.stringify(shape.default)}` : "may be left out"].filter(Boolean).join(", ");
     if (note) title.append(" ", el("small", "", note));
     const input = document.createElement(kind === "choice" ? "select" : kind === "json" ? "textarea" : "input");
     if (kind === "choice") for (const one of [...(wanted ? [] : [""]), ...choices]) { const option = el("option", "", String(one)); option.value = one === "" ? "" : JSON.stringify(one); input.append(option); }
@@ -42,20 +42,22 @@ export class Form {
     input.name = name;
     input.autocomplete = "off";
     input.spellcheck = false;
-    if (wanted && kind !== "yes" && kind !== "text") input.required = true;
+    const nothing = Boolean(shape.anyOf?.some((one) => one.type === "null"));
+    if (wanted && !nothing && kind !== "yes" && kind !== "text") input.required = true;
     if (kind !== "yes") {
       const first = given ?? shape.default;
       if (first !== undefined && first !== null) input.value = kind === "json" || kind === "choice" ? JSON.stringify(first) : first;
     }
-    return { name, kind, wanted, input, label: el("label", `entry ${kind}`, title, input) };
+    return { name, kind, wanted, nothing, input, label: el("label", `entry ${kind}`, title, input) };
   }
 
   // The object to send.  Throws an `Error` whose `field` is the one that is wrong.
   values() {
     const made = {};
-    for (const { name, kind, wanted, input } of this.fields) {
+    for (const { name, kind, wanted, nothing, input } of this.fields) {
       const text = input.value;
       if (kind === "yes") { made[name] = input.checked; continue; }
+      if (text === "" && nothing && wanted) { made[name] = null; continue; }
       if (text === "" && (!wanted || kind !== "text")) { if (!wanted) continue; throw Object.assign(new Error(`${name} is missing`), { field: input }); }
       if (kind === "text" || kind === "ref") made[name] = text;
       else if (kind === "bytes") made[name] = { base64: btoa(String.fromCharCode(...new TextEncoder().encode(text))) };
