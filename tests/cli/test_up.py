@@ -103,6 +103,50 @@ def test_a_folder_that_does_not_exist_is_refused_with_advice(tmp_path: Path, sta
     assert 1 == up.process.wait(PATIENCE_S)
 
 
+def test_own_boxes_are_served_and_a_commit_beside_it_is_handed_in(
+    tmp_path: Path, started: list[Up], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_stall.py").write_text(
+        "from boxwork import derivation, transaction\n\n"
+        "@derivation\ndef shout(text: bytes) -> bytes:\n    return text.upper()\n\n"
+        "@transaction\ndef sell(tx, pears: int) -> int:\n"
+        "    tx.add(('pears',), -pears, min=-10)\n    return tx.get(('pears',))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    up = Up(tmp_path / "d", "--no-sample", "--boxes", "my_stall")
+    started.append(up)
+    url = up.line()["url"]
+    request = urllib.request.Request(f"{url}/commit/sell", data=b'{"pears": 3}', method="POST")
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        assert -3 == json.load(answer)["answer"]
+    with urllib.request.urlopen(f"{url}/derive", timeout=PATIENCE_S) as answer:
+        assert "shout" in [box["name"] for box in json.load(answer)["boxes"]]
+    command = [sys.executable, "-c", "from boxwork.cli import main; main()", "--data", str(tmp_path / "d"), "--json"]
+    told = [
+        subprocess.run(
+            [*command, "commit", "my_stall:sell", f"pears={pears}"],
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )
+        for pears in (4, 9)
+    ]  # fmt: skip
+    assert -7 == json.loads(told[0].stdout)["answer"]
+    assert "transaction.bound" in told[1].stderr + told[1].stdout
+    assert 0 == up.stop()
+
+
+def test_modules_without_boxes_are_refused(tmp_path: Path, started: list[Up], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_empty_stall.py").write_text("pears = 3\n")
+    monkeypatch.chdir(tmp_path)
+    for module, word in [
+        ("my_empty_stall", b"no @derivation and no @transaction"),
+        ("my_no_stall", b"can be imported"),
+    ]:
+        up = Up(tmp_path / "d", "--boxes", module)
+        started.append(up)
+        assert up.process.stdout is not None
+        assert word in up.process.communicate(timeout=PATIENCE_S)[0]
+
+
 def test_a_photo_that_comes_while_it_runs_is_taken_in(photos: Path, tmp_path: Path, started: list[Up]) -> None:
     up = Up(tmp_path / "d", str(photos), "--set", "inventory.rescan_s=0.1")
     started.append(up)
