@@ -34,10 +34,12 @@ run-layer:
 test-layers:
 	$(INSTALL) run test
 
-# PHOTOS is one directory, or several with colons between them as in PATH; ~ is the home directory.
+# PHOTOS is one directory, or several with colons between them as in PATH; ~ is the home directory.  Addresses
+# (s3://…, mongodb://…) have spaces between them.
 up: run-layer
 	@directories=(); \
-	if [ -d "$$UP_PHOTOS" ]; then directories=("$$UP_PHOTOS"); \
+	if [[ "$$UP_PHOTOS" == *://* ]]; then read -r -a directories <<<"$$UP_PHOTOS"; \
+	elif [ -d "$$UP_PHOTOS" ]; then directories=("$$UP_PHOTOS"); \
 	else IFS=: read -r -a directories <<<"$$UP_PHOTOS"; fi; \
 	exec $(BIN)/boxwork up "$${directories[@]/#\~\//$$HOME/}" $${UP_PORT:+--port "$$UP_PORT"}
 

@@ -28,7 +28,7 @@ from boxwork.content import observations as observations_module
 from boxwork.content import spaces as spaces_module
 from boxwork.content import tree_index
 from boxwork.content.content import Content
-from boxwork.content.inventory import FolderPlace
+from boxwork.content.inventory import Inventory
 from boxwork.content.observations import Observations
 from boxwork.content.spaces import Spaces
 from boxwork.content.tree import follower
@@ -172,8 +172,9 @@ class Node:
             self.content.add_follower(follower(self.content))
             self.observations = Observations(self.content, clock)
             self.spaces = Spaces(self.content, root / "keys", clock)
-            self.inventory = FolderPlace(self.content.durable_db, clock)
+            self.inventory = Inventory(self.content.durable_db, clock)
             self.content.add_place(self.inventory)
+            opening.callback(self.inventory.close)
             threads = self.settings.integer("node.threads") or (os.cpu_count() or 1) + 4
             self.pool = ThreadPoolExecutor(threads, thread_name_prefix="boxwork")
             opening.callback(self.pool.shutdown, wait=True, cancel_futures=True)

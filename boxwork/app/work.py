@@ -14,7 +14,7 @@ from boxwork.box import BoundDerivation, Derivation
 from boxwork.clock import Clock
 from boxwork.content import tree as trees
 from boxwork.content.content import Content
-from boxwork.content.inventory import FolderPlace
+from boxwork.content.inventory import Inventory
 from boxwork.content.observations import Observation
 from boxwork.content.spaces import Spaces
 from boxwork.content.tree import Tree
@@ -113,8 +113,8 @@ class Work:
         return self.node.clock
 
     @property
-    def inventory(self) -> FolderPlace:
-        """The files that are referenced where they lie."""
+    def inventory(self) -> Inventory:
+        """The files, objects and documents that are referenced where they lie."""
         return self.node.inventory
 
     @property

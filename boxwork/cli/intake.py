@@ -1,13 +1,14 @@
-"""Taking a folder in: reference its files where they lie, then derive what people will ask for first.
+"""Taking a source in: reference its files where they lie, then derive what people will ask for first.
 
 `watch` goes on doing so.  It looks instead of being told: inotify says nothing of network drives, forgets what
-happens while its queue is full and wants one watch for each directory, so a look would be needed all the same.
+happens while its queue is full and wants one watch for each directory, so a look would be needed all the same.  What
+a look costs is the source's affair: a collection with a change stream only asks what is new in it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 
 from boxwork.app.work import Work
 from boxwork.clock import SECOND_NS, monotonic_ns
-from boxwork.errors import BadInput, BoxworkError, DerivationFailed
+from boxwork.errors import BadInput, BoxworkError, DerivationFailed, StorageError
 from boxwork.keys import Ref
 from boxwork.pack import Pack
 
@@ -23,17 +24,19 @@ from boxwork.pack import Pack
 AHEAD = 2
 # Reasons kept for the summary; the page lists all of them.  Unit: files.
 FAULTS_KEPT = 20
-# A look at the folders takes at most this part of the time: 100,000 files are looked at in 0.35 s, then every 7 s.
+# A look at a source takes at most this part of the time: 100,000 files are looked at in 0.35 s, then every 7 s.
 LOOK_SHARE = 0.05
+# Stands for never, where `inventory.rescan_remote_s` is 0.  Unit: seconds.
+YEAR_S = 365 * 86_400
 
 Flights: TypeAlias = dict[Future[Ref], tuple[str, Ref]]
 
 
 @dataclass(slots=True)
 class Tally:
-    """What happened to the files of one folder."""
+    """What happened to the files of one source, a folder or an address."""
 
-    folder: Path
+    source: str
     seen: int = 0
     new: int = 0
     changed: int = 0
@@ -58,12 +61,12 @@ class Tally:
             )
             if count
         ]
-        return f"{self.folder}: {', '.join(parts)} in {self.spent_ns / SECOND_NS:.1f} s"
+        return f"{self.source}: {', '.join(parts)} in {self.spent_ns / SECOND_NS:.1f} s"
 
     def as_json(self) -> dict[str, Any]:
         return {
             "event": "taken_in",
-            "folder": str(self.folder),
+            "folder": self.source,
             "seconds": round(self.spent_ns / SECOND_NS, 3),
             **{
                 name: getattr(self, name)
@@ -78,17 +81,25 @@ class Tally:
 
 
 def take_in(
-    work: Work, folder: Path, stop: threading.Event, tell: Callable[[Tally], None], workers: int, *, fresh: bool = False
+    work: Work,
+    source: str,
+    stop: threading.Event,
+    tell: Callable[[Tally], None],
+    workers: int,
+    *,
+    fresh: bool = False,
+    within: Sequence[bytes] = (),
 ) -> Tally:
-    """Scan `folder` and prepare its files; `tell` is called after each one.  A set `stop` ends it early.
+    """Scan `source` and prepare its files; `tell` is called after each one.  A set `stop` ends it early.
 
-    With `fresh`, only what the scan finds new or changed is prepared: the others were when they were that.
+    With `fresh`, only what the scan finds new or changed is prepared: the others were when they were that.  With
+    `within`, only those parts are scanned.
     """
-    tally = Tally(folder)
+    tally = Tally(source)
     started = monotonic_ns()
     preparing = _preparing(work)
     flights: Flights = {}
-    for path, ref in _files(work, folder, tuple(preparing), tally, tell, fresh):
+    for path, ref in _files(work, tally, tuple(preparing), tell, fresh, within):
         if stop.is_set():
             break
         _prepare(work, preparing[Path(path).suffix.lower()], path, ref, flights, tally)
@@ -104,43 +115,63 @@ def take_in(
     return tally
 
 
-def watch(
-    work: Work, stop: threading.Event, tell: Callable[[Tally], None], workers: int, taken_in: Iterable[Path] = ()
-) -> None:
-    """Take in what comes to the folders of the inventory, and forget what goes, until `stop` is set.
+class _Watched:
+    """What is remembered of one source between two looks."""
 
-    `tell` hears of every look that found something.  Folders that are in `taken_in` were taken in just now; others,
+    def __init__(self, *, taken_in: bool) -> None:
+        self.taken_in = taken_in
+        self.mark: object = None
+        self.due_ns = 0
+        self.faults: list[tuple[str, str]] = []
+
+
+def watch(
+    work: Work, stop: threading.Event, tell: Callable[[Tally], None], workers: int, taken_in: Iterable[str] = ()
+) -> None:
+    """Take in what comes to the sources of the inventory, and forget what goes, until `stop` is set.
+
+    `tell` hears of every look that found something.  Sources that are in `taken_in` were taken in just now; others,
     which another process or a request may add, are taken in whole at the first look.
     """
-    known: dict[Path, int | None] = {folder.resolve(): None for folder in taken_in}
-    faults: dict[Path, list[tuple[str, str]]] = {}
-    suffixes = tuple(_preparing(work))
+    known = {source: _Watched(taken_in=True) for source in taken_in}
     rescan_s = work.settings.number("inventory.rescan_s")
-    pause_s = rescan_s
-    while not stop.wait(pause_s if rescan_s else None):
-        looked_ns = 0
-        for folder in work.inventory.folders():
-            before_ns = monotonic_ns()
-            mark = work.inventory.glance(folder, suffixes=suffixes)
-            tally = None
-            if not stop.is_set() and (mark is None or known.get(folder) != mark):
-                tally = _look(work, folder, stop, workers, fresh=folder in known)
-                known[folder] = mark
-            if tally and (tally.new or tally.changed or tally.gone or tally.faults != faults.get(folder, [])):
-                faults[folder] = tally.faults
+    remote_s = work.settings.number("inventory.rescan_remote_s")
+    while not stop.wait(rescan_s or None):
+        for source in work.inventory.sources():
+            state = known.setdefault(source, _Watched(taken_in=False))
+            began_ns = monotonic_ns()
+            if stop.is_set() or began_ns < state.due_ns:
+                continue
+            tally = _look(work, source, state, stop, workers)
+            if tally and (tally.new or tally.changed or tally.gone or tally.faults != state.faults):
+                state.faults = tally.faults
                 tell(tally)
+                spent_ns = 0  # it was work, not looking
             else:
-                looked_ns += monotonic_ns() - before_ns
-        pause_s = max(rescan_s, looked_ns / SECOND_NS / LOOK_SHARE)
+                spent_ns = monotonic_ns() - began_ns
+            pause_s = rescan_s if work.inventory.looks_are_cheap(source) else max(rescan_s, remote_s)
+            if not work.inventory.looks_are_cheap(source) and not remote_s:
+                pause_s = YEAR_S
+            # a little less than the pause of the loop, so that a source is not passed over by a hair
+            state.due_ns = began_ns + int(max(0.9 * pause_s, spent_ns / SECOND_NS / LOOK_SHARE) * SECOND_NS)
 
 
-def _look(work: Work, folder: Path, stop: threading.Event, workers: int, *, fresh: bool) -> Tally:
+def _look(work: Work, source: str, state: _Watched, stop: threading.Event, workers: int) -> Tally | None:
+    """One look, and the scan it asks for; None if there was nothing to scan."""
     try:
-        return take_in(work, folder, stop, lambda _: None, workers, fresh=fresh)
-    except BadInput as error:  # a drive that was taken out: what it has is not forgotten
-        tally = Tally(folder)
+        look = work.inventory.look(source, state.mark, suffixes=tuple(_preparing(work)))
+        if look.within == () and state.taken_in:
+            state.mark = look.mark
+            return None
+        within = (look.within or ()) if state.taken_in else ()
+        tally = take_in(work, source, stop, lambda _: None, workers, fresh=state.taken_in, within=within)
+        if stop.is_set():
+            return tally
+        state.mark, state.taken_in = look.mark, True
+    except (BadInput, StorageError) as error:  # a drive taken out, a server that is away: what it has is not forgotten
+        tally = Tally(source)
         tally.fault(".", error.message)
-        return tally
+    return tally
 
 
 def _preparing(work: Work) -> dict[str, Pack]:
@@ -149,9 +180,14 @@ def _preparing(work: Work) -> dict[str, Pack]:
 
 
 def _files(
-    work: Work, folder: Path, suffixes: tuple[str, ...], tally: Tally, tell: Callable[[Tally], None], fresh: bool
+    work: Work,
+    tally: Tally,
+    suffixes: tuple[str, ...],
+    tell: Callable[[Tally], None],
+    fresh: bool,
+    within: Sequence[bytes],
 ) -> Iterator[tuple[str, Ref]]:
-    for seen in work.inventory.scan(folder, suffixes=suffixes):
+    for seen in work.inventory.scan(tally.source, suffixes=suffixes, within=within):
         if seen.state == "gone":
             tally.gone += 1
             continue

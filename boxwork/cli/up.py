@@ -1,4 +1,4 @@
-"""`boxwork up`: serve, take folders in where they lie, derive what people will ask for first."""
+"""`boxwork up`: serve, take sources in where they lie, derive what people will ask for first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from boxwork.app.work import Work
 from boxwork.cli.boxes import own_pack
 from boxwork.cli.intake import Tally, take_in, watch
 from boxwork.cli.program import Context
-from boxwork.errors import BadInput
+from boxwork.content.sources.source import address_of, is_address
+from boxwork.errors import BadInput, StorageError
 from boxwork.pulse.machine import Machine
 
 
@@ -27,51 +28,54 @@ def register(app: App, context: Context) -> None:
 
     @app.command
     def up(
-        *directories: Path,
+        *sources: str,
         host: str | None = None,
         port: int | None = None,
         sample: bool = True,
         boxes: list[str] | None = None,
         once: Annotated[bool, Parameter(negative="")] = False,
     ) -> int:
-        """Serve; folders are taken in first, where they lie.
+        """Serve; folders, buckets and collections are taken in first, where they lie.
 
         Parameters
         ----------
-        directories: folders whose files are referenced in place and prepared (a thumbnail of each photo)
+        sources: folders, s3://bucket/prefix, mongodb://host/database.collection?field=photo; what is in them is
+            referenced in place and prepared (a thumbnail of each photo); credentials come from the environment
         host: the address to listen on; the default is this machine only
         port: the port to listen on; when it is taken, the next free one is
         sample: with no folder, and nothing taken in before, make a sample inventory of 300 pictures
         boxes: modules whose derivations and transactions are served beside those of the packs: --boxes shop.orders
         once: take in and prepare, then stop instead of serving
         """
-        folders = [folder.expanduser().resolve() for folder in directories]
-        for folder in folders:
-            if not folder.is_dir():
-                raise BadInput(
-                    f"{folder} is no folder: check the path; with spaces or ~ it goes in quotes, PHOTOS='~/My Photos'",
-                    path=str(folder),
-                )
+        named = [_source(given) for given in sources]
         stop = threading.Event()
         packs = [own_pack(boxes)] if boxes else []
         with context.work(packs=packs) as work, _until_signal(stop), _served(work, context, host, port, serve=not once):
-            if not folders and not work.inventory.count() and sample:
-                folders = [_make_sample(work, context)]
-            folders = folders or work.inventory.folders()
-            for folder in folders:
-                _show_intake(work, folder, context, stop)
+            if not named and not work.inventory.count() and sample:
+                named = [str(_make_sample(work, context))]
+            named = named or work.inventory.sources()
+            taken = [source for source in named if _show_intake(work, source, context, stop, once=once)]
             if not once:
-                watch(work, stop, _show, os.cpu_count() or 1, folders)
+                watch(work, stop, _show, os.cpu_count() or 1, taken)
         return 0
 
-    def _show_intake(work: Work, folder: Path, context: Context, stop: threading.Event) -> None:
-        with output.progress(f"taking in {folder.name or folder}") as bar:
+    def _show_intake(work: Work, source: str, context: Context, stop: threading.Event, *, once: bool) -> bool:
+        """True if it was taken in; a source that is away is said, and looked for again while the server runs."""
+        label = source.partition("?")[0] if is_address(source) else Path(source).name or source
+        try:
+            with output.progress(f"taking in {label}") as bar:
 
-            def tell(tally: Tally) -> None:
-                bar.at(tally.seen, note=f"{tally.computed} computed, {tally.remembered} remembered")
+                def tell(tally: Tally) -> None:
+                    bar.at(tally.seen, note=f"{tally.computed} computed, {tally.remembered} remembered")
 
-            tally = take_in(work, folder, stop, tell, workers=os.cpu_count() or 1)
+                tally = take_in(work, source, stop, tell, workers=os.cpu_count() or 1)
+        except StorageError as error:
+            if once or source not in work.inventory.sources():
+                raise
+            output.say(f"{label}: {error.message}; trying again every now and then")
+            return False
         _show(tally)
+        return True
 
     def _show(tally: Tally) -> None:
         output.answer(tally.as_json(), tally.text())
@@ -80,6 +84,19 @@ def register(app: App, context: Context) -> None:
         unshown = tally.unreadable + tally.failed - len(tally.faults)
         if unshown > 0:
             output.say(f"  … and {unshown} more")
+
+
+def _source(given: str) -> str:
+    """The address of what was named on the command line.  Raises `BadInput` if a folder is not there."""
+    if is_address(given):
+        return address_of(given)
+    folder = Path(given).expanduser().resolve()
+    if not folder.is_dir():
+        raise BadInput(
+            f"{folder} is no folder: check the path; with spaces or ~ it goes in quotes, PHOTOS='~/My Photos'",
+            path=str(folder),
+        )
+    return str(folder)
 
 
 @contextmanager

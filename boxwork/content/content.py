@@ -48,6 +48,13 @@ SETTINGS = (
         "how often `boxwork up` looks whether its folders have changed; longer by itself when a look takes long;"
         " 0 does not look",
     ),
+    Setting(
+        "inventory.rescan_remote_s",
+        60.0,
+        "s",
+        "the same for what has to be listed over the network: buckets, and collections without change streams;"
+        " 100,000 objects are 100 requests a look, which some providers charge for",
+    ),
 )
 
 # LMDB's longest key is 511 bytes; some are left for the layers above.  Unit: bytes of UTF-8.

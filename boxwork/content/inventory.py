@@ -1,12 +1,13 @@
 """Photos stay where they are: files that are referenced in place, as a read-only store.
 
-`scan` looks through a folder, digests what is new or changed and remembers every file as an *item*: a stable id, its
-path, and what the file system said when it was read.  A blob is read out of its file, and never served under its
-name once the file is another one: unchanged facts vouch for it (with git's racy-clean rule, see `tree_index`), else
-it is hashed again on the way.
+`scan` looks through a source (a folder, a bucket, a collection: `sources`), digests what is new or changed and
+remembers everything in it as an *item*: a stable id, its path, and what the source said when it was read.  A blob is
+read out of its file, and never served under its name once the file is another one: unchanged facts vouch for it
+(with git's racy-clean rule, see `tree_index`), else it is hashed again on the way; what comes over the network is
+always hashed.
 
 Tables, in the durable database because ids and paths cannot be computed again from bytes:
-    inventory_folders   folder digest (8 bytes)                  → path
+    inventory_folders   folder digest (8 bytes)                  → path, or the address of a source
     inventory_items     folder digest, relative path             → item: the order in which items are listed
     inventory_ids       item id (16 bytes)                       → key of the item
     inventory_refs      digest, item id                          → nothing
@@ -20,12 +21,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import stat
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from boxwork.clock import Clock
 from boxwork.content.inventory_rows import (
@@ -45,44 +44,25 @@ from boxwork.content.inventory_rows import (
     folder_key,
     item_id,
     item_key,
-    put_row,
     refresh_row,
     remove_row,
-    remove_rows,
-    unreadable_row,
     version_of,
 )
-from boxwork.content.inventory_walk import glance, walk, wanted
+from boxwork.content.inventory_scan import Progress, Scan, Seen, forget, read, write
+from boxwork.content.sources.recent import Recent
+from boxwork.content.sources.source import Look, Source, address_of, is_address, left, open_source
 from boxwork.content.store import missing
-from boxwork.content.tree_index import facts_of, is_racy
+from boxwork.content.tree_index import facts_of
 from boxwork.database import Database, Edit
-from boxwork.errors import BadInput, BlobMissing, StorageReadOnly
-from boxwork.keys import Buffer, Ref, ref_of, ref_of_digest, ref_of_file
+from boxwork.errors import BadInput, BlobMissing, StorageError, StorageReadOnly
+from boxwork.keys import Buffer, Ref, ref_of, ref_of_digest
 
-__all__ = ["TABLES", "FolderPlace", "Item", "Page", "Seen"]
+__all__ = ["TABLES", "Inventory", "Item", "Page", "Seen"]
 
-# Two threads hash (it leaves the interpreter lock to others) while this one walks; a disk is not faster with more.
-READERS = 2
-# Files waiting to be hashed: enough to keep both threads busy, little to throw away when the caller leaves.
-WINDOW = 64
-# Items written in one durable transaction, and told together.
-BATCH = 64
 # Rows of one page at most; a page is one answer to a browser.
 PAGE_ITEMS_MAX = 1_000
 # Of a noted reason: a line for a person.  Unit: bytes.
 REASON_BYTES_MAX = 500
-State = Literal["new", "known", "changed", "gone", "unreadable"]
-Progress = Callable[[int, int], None]
-
-
-class Seen(NamedTuple):
-    """What a scan says of one file.  `path` is relative to the folder; `ref` is None if it could not be read."""
-
-    path: str
-    ref: Ref | None
-    state: State
-    reason: str = ""
-    id: str = ""
 
 
 class Item(NamedTuple):
@@ -111,8 +91,8 @@ class Page(NamedTuple):
     next: str
 
 
-class FolderPlace:
-    """The files of scanned folders as a store to read from.  Safe from many threads and processes."""
+class Inventory:
+    """The items of scanned sources as a store to read from.  Safe from many threads and processes."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -121,158 +101,67 @@ class FolderPlace:
         self._folder = database.getter(FOLDERS)
         self._version = database.getter(VERSION)
         self._fault = database.getter(FAULTS)
+        self._recent = Recent()
+        self._sources: dict[bytes, Source] = {}
+        self._lock = threading.Lock()
 
-    # --- looking through a folder
+    # --- looking through a source
 
     def scan(
         self,
-        directory: str | os.PathLike[str],
+        source: str | os.PathLike[str],
         *,
         suffixes: Sequence[str] = (),
         follow: bool = False,
         progress: Progress | None = None,
+        within: Sequence[bytes] = (),
     ) -> Iterator[Seen]:
         """Take in what is new or changed, forget what is gone; one `Seen` for every file, as soon as it is known.
 
+        source     a folder, or an address: s3://bucket/prefix, mongodb://host/database.collection?field=photo
         suffixes   only names that end so, upper or lower case (`[".jpg", ".png"]`); none means all
         follow     go through symbolic links; a link that leads back to where it lies is told as unreadable
         progress   called with (files looked at, bytes hashed)
+        within     only these parts of it, as `look` named them
 
         Names that begin with a dot are passed over.  A file that cannot be read is told with the reason and the
-        scan goes on; raises `BadInput` only if the folder itself cannot be listed, and then forgets nothing.
+        scan goes on; raises `BadInput` only if the source itself cannot be listed, `StorageError` if it does not
+        answer, and then forgets nothing.
         """
-        root = os.fsencode(os.path.realpath(directory))
-        try:
-            os.scandir(root).close()
-        except OSError as reason:
-            raise BadInput(
-                f"{os.fsdecode(root)} cannot be listed: {reason.strerror}; check the path and its permissions",
-                path=os.fsdecode(root),
-            ) from reason
+        root = _root(source)
+        opened = self._source(root)
+        opened.check()
         folder = folder_key(root)
         if self._folder(folder) != root:
             self._database.update(lambda edit: edit.put(FOLDERS, folder, root))
-        return self._scan(root, folder, tuple(suffix.lower().encode() for suffix in suffixes), follow, progress)
-
-    def glance(
-        self, directory: str | os.PathLike[str], *, suffixes: Sequence[str] = (), follow: bool = False
-    ) -> int | None:
-        """A number that stays the same while a scan would find nothing; None if only a scan can tell.
-
-        For whoever watches a folder: take it before a scan, and scan again when it is another one, or None.
-        """
-        root = os.fsencode(os.path.realpath(directory))
         ends = tuple(suffix.lower().encode() for suffix in suffixes)
-        return glance(root, ends, follow, self._clock.now_ns())
+        return Scan(self._database, opened, folder, ends, follow, tuple(within)).run(progress)
 
-    def _scan(
-        self, root: bytes, folder: bytes, suffixes: tuple[bytes, ...], follow: bool, progress: Progress | None
-    ) -> Iterator[Seen]:
-        seen: set[bytes] = set()
-        closed: list[bytes] = []  # directories that could not be listed: what lies there is not gone
-        batch: list[tuple[State, Row]] = []
-        running: deque[Future[tuple[State, Row]]] = deque()
-        hidden = dict(self._database.walk(HIDDEN, folder))
-        files = hashed = 0
-        with contextlib.ExitStack() as stack:
-            pool = ThreadPoolExecutor(READERS, "boxwork-inventory")
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+    def look(
+        self, source: str | os.PathLike[str], mark: object = None, *, suffixes: Sequence[str] = (), follow: bool = False
+    ) -> Look:
+        """Whether a scan would find something since the look that gave `mark`, for less than a scan costs.
 
-            def settle(limit: int) -> Iterator[Seen]:
-                nonlocal hashed
-                while len(running) > limit:
-                    state, row = running.popleft().result()
-                    hashed += row.size
-                    batch.append((state, row))
-                    if len(batch) >= BATCH:
-                        yield from self._write(folder, batch)
+        For whoever watches a source: take the first mark before a scan, so that nothing falls between the two.
+        """
+        ends = tuple(suffix.lower().encode() for suffix in suffixes)
+        return self._source(_root(source)).look(mark, ends, follow)
 
-            for path, status, problem in walk(root, suffixes, follow):
-                if status is None and problem.startswith("directory: "):
-                    closed.append(path + b"/" if path else b"")
-                    yield Seen(os.fsdecode(path), None, "unreadable", problem)
-                    continue
-                files += 1
-                key = item_key(folder, path)
-                seen.add(key)
-                if key in hidden:
-                    continue
-                raw = self._item(key)
-                known = decode(raw) if raw is not None else None
-                if status is None:
-                    batch.append(("unreadable", Row(path, b"", 0, 0, 0, 0, 0, True, problem)))
-                elif known is not None and known.digest and known.is_still(facts_of(status)):
-                    yield Seen(os.fsdecode(path), ref_of_digest(known.digest), "known", "", item_id(key).hex())
-                else:
-                    running.append(pool.submit(self._digest, root, path, known))
-                yield from settle(WINDOW)
-                if len(batch) >= BATCH:
-                    yield from self._write(folder, batch)
-                if progress is not None and files % BATCH == 0:
-                    progress(files, hashed)
-            yield from settle(0)
-            yield from self._write(folder, batch)
-            yield from self._forget(folder, seen, closed, suffixes)
-            if left := [key for key, path in hidden.items() if key not in seen and wanted(path, suffixes)]:
-                self._database.update(lambda edit: [edit.delete(HIDDEN, key) for key in left])
-            if progress is not None:
-                progress(files, hashed)
+    def looks_are_cheap(self, source: str | os.PathLike[str]) -> bool:
+        """May `look` be called every few seconds, or does it list the whole source over the network."""
+        return self._source(_root(source)).looks_are_cheap
 
-    def _digest(self, root: bytes, path: bytes, known: Row | None) -> tuple[State, Row]:
-        """Read one file, in a thread.  A file that changes meanwhile is racy: the next look reads it again."""
-        read_at_ns = self._clock.now_ns()
-        try:
-            with open(os.open(root + b"/" + path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-                before = os.fstat(file.fileno())
-                if not stat.S_ISREG(before.st_mode):
-                    return "unreadable", unreadable_row(path, "no regular file any more")
-                digest = ref_of_file(file).digest
-                after = os.fstat(file.fileno())
-        except OSError as reason:
-            return "unreadable", unreadable_row(path, reason.strerror or str(reason))
-        facts = facts_of(after)
-        if facts != facts_of(before):
-            return "unreadable", unreadable_row(path, "it changed while it was read; the next scan tries again")
-        row = Row(path, digest, *facts, is_racy(facts.mtime_ns, facts.ctime_ns, read_at_ns), "")
-        if known is None or not known.digest:
-            return "new", row
-        return "known" if known.digest == digest else "changed", row
+    def _source(self, root: bytes) -> Source:
+        with self._lock:
+            found = self._sources.get(root)
+            if found is None:
+                found = self._sources[root] = open_source(os.fsdecode(root), self._clock, self._recent)
+            return found
 
-    def _write(self, folder: bytes, batch: list[tuple[State, Row]]) -> Iterator[Seen]:
-        """Remember a batch, then tell it: who hears of a ref can read it."""
-        rows, batch[:] = batch[:], []
-        if not rows:
-            return
-
-        def write(edit: Edit) -> None:
-            for _, row in rows:
-                put_row(edit, item_key(folder, row.path), row)
-
-        self._database.update(write)
-        for state, row in rows:
-            ref = ref_of_digest(row.digest) if row.digest else None
-            yield Seen(os.fsdecode(row.path), ref, state, row.reason, item_id(item_key(folder, row.path)).hex())
-
-    def _forget(
-        self, folder: bytes, seen: set[bytes], closed: list[bytes], suffixes: tuple[bytes, ...]
-    ) -> Iterator[Seen]:
-        gone: list[tuple[bytes, Row]] = []
-        for key, raw in self._database.walk(ITEMS, folder):
-            if key not in seen:
-                row = decode(raw)
-                if wanted(row.path, suffixes) and not row.path.startswith(tuple(closed)):
-                    gone.append((key, row))
-        for start in range(0, len(gone), BATCH):
-            part = gone[start : start + BATCH]
-            self._database.update(functools.partial(remove_rows, [key for key, _ in part]))
-            for key, row in part:
-                ref = ref_of_digest(row.digest) if row.digest else None
-                yield Seen(os.fsdecode(row.path), ref, "gone", "", item_id(key).hex())
-
-    def forget(self, directory: str | os.PathLike[str]) -> int:
-        """Take a folder out of the inventory; its files stay where they are.  How many items it had."""
-        folder = folder_key(os.fsencode(os.path.realpath(directory)))
-        count = sum(1 for _ in self._forget(folder, set(), [], ()))
+    def forget(self, source: str | os.PathLike[str]) -> int:
+        """Take a source out of the inventory; what is in it stays where it is.  How many items it had."""
+        folder = folder_key(_root(source))
+        count = sum(1 for _ in forget(self._database, folder))
         hidden = [key for key, _ in self._database.walk(HIDDEN, folder)]
 
         def remove(edit: Edit) -> None:
@@ -283,20 +172,20 @@ class FolderPlace:
         self._database.update(remove)
         return count
 
-    def take(self, directory: str | os.PathLike[str], path: str) -> Seen:
-        """Take in one file of a folder, as a scan does; also one that was hidden.  `path` is relative to the folder."""
-        root, name = os.fsencode(os.path.realpath(directory)), os.fsencode(path)
+    def take(self, source: str | os.PathLike[str], path: str) -> Seen:
+        """Take in one file of a source, as a scan does; also one that was hidden.  `path` is as items have it."""
+        root, name = _root(source), os.fsencode(path)
         folder = folder_key(root)
         key = item_key(folder, name)
         raw = self._item(key)
-        state, row = self._digest(root, name, None if raw is None else decode(raw))
+        change = read(self._source(root), name, None if raw is None else decode(raw))
 
-        def write(edit: Edit) -> None:
+        def show(edit: Edit) -> None:
             edit.put(FOLDERS, folder, root)
             edit.delete(HIDDEN, key)
 
-        self._database.update(write)
-        return next(self._write(folder, [(state, row)]))
+        self._database.update(show)
+        return next(write(self._database, folder, [change]))
 
     def hide(self, identity: str) -> Item | None:
         """Take one item out; its file stays where it is, and scans pass it over until `take` or `forget`."""
@@ -329,9 +218,13 @@ class FolderPlace:
 
     # --- listing
 
+    def sources(self) -> list[str]:
+        """The address of every source that was scanned; of a folder that is its path."""
+        return sorted(os.fsdecode(address) for _, address in self._database.walk(FOLDERS))
+
     def folders(self) -> list[Path]:
-        """Every folder that was scanned."""
-        return sorted(Path(os.fsdecode(path)) for _, path in self._database.walk(FOLDERS))
+        """Those of them that are folders of this machine."""
+        return [Path(address) for address in self.sources() if not is_address(address)]
 
     def count(self) -> int:
         """How many items there are, unreadable ones included."""
@@ -362,7 +255,7 @@ class FolderPlace:
             start = bytes.fromhex(after)
         except ValueError:
             raise BadInput(f"{after[:40]!r} is no cursor: pass `next` of the page before") from None
-        prefix = folder_key(os.fsencode(os.path.realpath(folder))) if folder else b""
+        prefix = folder_key(_root(folder)) if folder else b""
         needle = contains.casefold()
         limit = max(1, min(limit, PAGE_ITEMS_MAX))
         found: list[Item] = []
@@ -388,64 +281,53 @@ class FolderPlace:
         return Item(item_id(key).hex(), os.fsdecode(root), os.fsdecode(row.path), ref, row.size, row.mtime_ns, reason)
 
     def paths(self, ref: Ref) -> list[Path]:
-        """Where the files lie that had these bytes when they were last looked at."""
-        return [Path(os.fsdecode(path)) for path, _, _ in self._candidates(ref)]
+        """Where the files lie that had these bytes when they were last looked at; those of folders."""
+        return [
+            Path(os.fsdecode(root + b"/" + row.path))
+            for root, _, row in self._candidates(ref)
+            if not is_address(os.fsdecode(root))
+        ]
 
     # --- as a store
 
     def get(self, ref: Ref) -> bytes:
-        """All bytes.  Raises `BlobMissing` if no file has them any more, with what became of the last one."""
+        """All bytes.  Raises `BlobMissing` if nothing has them any more, with what became of the last one."""
         with self.open(ref) as file:
-            before = facts_of(os.fstat(file.fileno()))
+            number = _number_of(file)
+            before = None if number is None else facts_of(os.fstat(number))
             data = file.read()
-            if facts_of(os.fstat(file.fileno())) != before and ref_of(data) != ref:
-                raise _left(ref, os.fspath(file.name), "it changed while it was read")
+            if number is not None and facts_of(os.fstat(number)) != before and ref_of(data) != ref:
+                raise left(ref, os.fspath(file.name), "it changed while it was read")
         return data
 
     def open(self, ref: Ref) -> BinaryIO:
         """The file itself, verified when it is opened.  Who writes to it in place meanwhile is seen by the reader."""
-        problem = None
-        for path, key, row in self._candidates(ref):
+        problem: BlobMissing | StorageError | BadInput | None = None
+        for root, key, row in self._candidates(ref):
             try:
-                file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
-            except OSError as reason:
-                problem = problem or _left(ref, os.fsdecode(path), reason.strerror or str(reason))
+                file, fresh = self._source(root).open(row, ref)
+            except (BlobMissing, StorageError, BadInput) as reason:
+                problem = problem or reason
                 continue
-            try:
-                if self._is_good(file, ref, key, row):
-                    return file
-            except OSError as reason:
-                problem = problem or _left(ref, os.fsdecode(path), reason.strerror or str(reason))
-            else:
-                problem = problem or _left(ref, os.fsdecode(path), "the file has other bytes now")
-            file.close()
+            if fresh != row:
+                self._database.update(functools.partial(refresh_row, key=key, expected=row, fresh=fresh))
+            return file
+        if isinstance(problem, BadInput):  # of the source, not of who asks for the picture
+            raise StorageError(problem.message, **problem.details) from problem
         raise problem or missing(ref)
 
-    def _is_good(self, file: BinaryIO, ref: Ref, key: bytes, row: Row) -> bool:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            return False
-        if row.is_still(facts_of(status)):
-            return True
-        if status.st_size != row.size:
-            return False
-        read_at_ns = self._clock.now_ns()
-        if ref_of_file(file) != ref:
-            return False
-        file.seek(0)
-        facts = facts_of(status)
-        if facts_of(os.fstat(file.fileno())) == facts:
-            racy = is_racy(facts.mtime_ns, facts.ctime_ns, read_at_ns)
-            fresh = Row(row.path, row.digest, *facts, racy, "")
-            if fresh != row:
-                self._database.update(lambda edit: refresh_row(edit, key, row, fresh))
-        return True
-
     def size(self, ref: Ref) -> int:
+        """How many bytes.  What lies elsewhere is not asked: the same bytes have the same number of them."""
+        for root, _, row in self._candidates(ref):
+            if is_address(os.fsdecode(root)):
+                return row.size
         with self.open(ref) as file:
-            return os.fstat(file.fileno()).st_size
+            return file.seek(0, os.SEEK_END)
 
     def has(self, ref: Ref) -> bool:
+        """Is it here; what lies elsewhere was there when it was last looked at."""
+        if any(is_address(os.fsdecode(root)) for root, _, _ in self._candidates(ref)):
+            return True
         with contextlib.suppress(BlobMissing), self.open(ref):
             return True
         return False
@@ -470,9 +352,14 @@ class FolderPlace:
         raise _read_only()
 
     def close(self) -> None:
-        """The database is closed by its owner."""
+        """Let go of the connections to sources; the database is closed by its owner."""
+        with self._lock:
+            sources, self._sources = self._sources, {}
+        for source in sources.values():
+            source.close()
 
     def _candidates(self, ref: Ref) -> list[tuple[bytes, bytes, Row]]:
+        """(address, key, row) of every item that had these bytes, files of this machine first."""
         digest = Ref.parse(str(ref)).digest
         found = []
         with self._database.view() as view:
@@ -481,15 +368,20 @@ class FolderPlace:
                 raw = None if key is None else view.get(ITEMS, key)
                 root = None if key is None else view.get(FOLDERS, key[:8])
                 if key is not None and raw is not None and root is not None:
-                    row = decode(raw)
-                    found.append((root + b"/" + row.path, key, row))
-        return found
+                    found.append((root, key, decode(raw)))
+        return sorted(found, key=lambda one: is_address(os.fsdecode(one[0])))
 
 
-def _left(ref: Ref, path: str, why: str) -> BlobMissing:
-    return BlobMissing(
-        f"{ref} was {path!r}: {why}; scan its folder again, or bring the file back", ref=str(ref), path=path
-    )
+def _root(source: str | os.PathLike[str]) -> bytes:
+    return os.fsencode(address_of(source))
+
+
+def _number_of(file: BinaryIO) -> int | None:
+    """The descriptor of a file on disk; None for one in memory."""
+    try:
+        return file.fileno()
+    except OSError:
+        return None
 
 
 def _read_only() -> StorageReadOnly:

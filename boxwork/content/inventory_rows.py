@@ -43,8 +43,13 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
             other.reason,
         )
 
+    def facts(self) -> Facts:
+        return Facts(self.size, self.mtime_ns, self.ctime_ns, self.ino, self.dev)
+
     def is_still(self, facts: Facts) -> bool:
-        return not self.racy and facts == (self.size, self.mtime_ns, self.ctime_ns, self.ino, self.dev)
+        """A size below 0 is one that the source does not tell."""
+        size = self.size if facts.size < 0 else facts.size
+        return not self.racy and (size, *facts[1:]) == (self.size, self.mtime_ns, self.ctime_ns, self.ino, self.dev)
 
 
 _pack = msgspec.msgpack.Encoder().encode

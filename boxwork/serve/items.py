@@ -3,10 +3,12 @@
     GET    /items?after=&limit=&q=&faulty=   a page; `next` is the cursor of the following one, empty at the end
     GET    /items/{id}                       one item
     POST   /items                            {"folder": path} or {"path": path} as JSON: referenced where it lies
+    POST   /items                            {"source": "s3://…" or "mongodb://…"}: the same for what lies elsewhere
     POST   /items?name=sea.jpg               any other body: a file that is kept in the data directory
     DELETE /items/{id}                       out of the inventory; the file stays where it is
 
-What lies on this machine's disks may only be named by somebody who sits at it, whatever the guard says.
+What lies on this machine's disks, or is reached with its credentials, may only be named by somebody who sits at it,
+whatever the guard says.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from boxwork.content.sources.source import is_address
 from boxwork.errors import BadInput, Forbidden, NotFound
 from boxwork.serve.bodies import body_of, json_reply, read_json
 from boxwork.serve.guard import local_peer
@@ -29,6 +32,7 @@ from boxwork.serve.uploads import DIRECTORY, keep, plain_name
 PAGE_ITEMS = 100
 PAGE_ITEMS_MAX = 1000
 QUERY_LENGTH_MAX = 200
+KINDS = {"folder": "an absolute path", "path": "an absolute path", "source": "an address, s3://… or mongodb://…"}
 
 
 def plain(item: Any) -> dict[str, Any]:
@@ -92,14 +96,18 @@ async def _refer(request: Request) -> Response:
     if not local_peer(peer, request.headers.get("host", "")):
         raise Forbidden("only somebody at this machine may name its folders; send the file itself instead")
     given = await read_json(request)
-    if not (isinstance(given, dict) and len(given) == 1 and next(iter(given)) in ("folder", "path")):
-        raise BadInput('say what to add as {"folder": "/a/folder"} or {"path": "/a/folder/sea.jpg"}')
+    if not (isinstance(given, dict) and len(given) == 1 and next(iter(given)) in ("folder", "path", "source")):
+        raise BadInput(
+            'say what to add as {"folder": "/a/folder"}, {"path": "/a/folder/sea.jpg"} or {"source": "s3://…"}'
+        )
     kind, text = next(iter(given.items()))
-    if not isinstance(text, str) or "\0" in text or not Path(text).is_absolute():
-        raise BadInput(f"{kind} is {str(text)[:200]!r}; it has to be an absolute path")
+    if not isinstance(text, str) or not text.isprintable() or is_address(text) != (kind == "source"):
+        raise BadInput(f"{kind} is {str(text)[:200]!r}; it has to be {KINDS[kind]}")
+    if kind != "source" and not Path(text).is_absolute():
+        raise BadInput(f"{kind} is {text[:200]!r}; it has to be {KINDS[kind]}")
     state = request.app.state
-    if kind == "folder":
-        told = await anyio.to_thread.run_sync(add_folder, state.work, text, limiter=state.threads)
+    if kind != "path":
+        told = await anyio.to_thread.run_sync(add_source, state.work, kind, text, limiter=state.threads)
         return json_reply(told, 201)
     return _added(await anyio.to_thread.run_sync(add_file, state.work, Path(text), limiter=state.threads))
 
@@ -128,12 +136,12 @@ def suffixes_of(work: Any) -> tuple[str, ...]:
     return tuple(sorted({suffix for pack in work.packs if pack.prepare for suffix in pack.suffixes}))
 
 
-def add_folder(work: Any, path: str) -> dict[str, Any]:
-    """Take a folder in where it lies; `boxwork up` then watches it and derives what people will ask for first."""
+def add_source(work: Any, kind: str, given: str) -> dict[str, Any]:
+    """Take a source in where it lies; `boxwork up` then watches it and derives what people will ask for first."""
     counts = {"new": 0, "known": 0, "changed": 0, "gone": 0, "unreadable": 0}
-    for seen in work.inventory.scan(path, suffixes=suffixes_of(work)):
+    for seen in work.inventory.scan(given, suffixes=suffixes_of(work)):
         counts[seen.state] += 1
-    return {"folder": path, **counts}
+    return {kind: given, **counts}
 
 
 def add_file(work: Any, path: Path) -> dict[str, Any]:

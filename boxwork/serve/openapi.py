@@ -71,6 +71,10 @@ ADDED = {
     "properties": {
         "folder": {"type": "string", "description": "an absolute path of this machine"},
         "path": {"type": "string", "description": "of a file in a folder of the inventory"},
+        "source": {
+            "type": "string",
+            "description": "an address: s3://bucket/prefix, mongodb://host/db.collection?field=…",
+        },
     },
 }
 

@@ -33,8 +33,8 @@ class Watched:
         self.folder = folder
         self.tallies: list[Tally] = []
         self.stop = threading.Event()
-        take_in(work, folder, self.stop, lambda _: None, 1)
-        self.thread = threading.Thread(target=watch, args=(work, self.stop, self.tallies.append, 1, [folder]))
+        take_in(work, str(folder), self.stop, lambda _: None, 1)
+        self.thread = threading.Thread(target=watch, args=(work, self.stop, self.tallies.append, 1, [str(folder)]))
         self.thread.start()
 
     def names(self) -> dict[str, str | None]:
@@ -121,7 +121,7 @@ def test_a_folder_that_somebody_else_added_is_prepared_whole(watched: Watched, t
 
 
 def test_nothing_is_written_while_nothing_changes(watched: Watched) -> None:
-    watched.until(lambda: watched.work.inventory.glance(watched.folder) is not None)
+    watched.until(lambda: watched.work.inventory.look(watched.folder).mark is not None)
     version = watched.work.inventory.version()
     assert {"known"} == {seen.state for seen in watched.work.inventory.scan(watched.folder)}
     assert version == watched.work.inventory.version()

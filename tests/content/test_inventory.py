@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from boxwork.clock import SECOND_NS, SystemClock
-from boxwork.content import inventory
 from boxwork.content.content import Content
-from boxwork.content.inventory import TABLES, FolderPlace
+from boxwork.content.inventory import TABLES, Inventory
+from boxwork.content.sources import folder as folder_source
 from boxwork.database import Database
 from boxwork.errors import BadInput, BadRef, BlobMissing, StorageReadOnly
 from boxwork.keys import Ref, ref_of
@@ -33,7 +33,7 @@ def database(tmp_path):
 
 @pytest.fixture
 def place(database):
-    return FolderPlace(database, LaterClock())
+    return Inventory(database, LaterClock())
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_a_file_that_was_only_touched_is_hashed_once_and_served(place, photos, m
     scan(place, photos)
     os.utime(photos / "a.jpg", ns=(1, 1))
     hashed = []
-    real = inventory.ref_of_file
-    monkeypatch.setattr(inventory, "ref_of_file", lambda file: hashed.append(file.name) or real(file))
+    real = folder_source.ref_of_file
+    monkeypatch.setattr(folder_source, "ref_of_file", lambda file: hashed.append(file.name) or real(file))
     assert place.get(ref_of(b"a")) == b"a"
     assert place.get(ref_of(b"a")) == b"a"
     assert len(hashed) == 1
@@ -128,11 +128,11 @@ def test_a_racy_file_is_hashed_at_every_read_until_it_is_old(database, photos, m
             return (photos / "a.jpg").stat().st_ctime_ns + 1 + self.later
 
     clock = AtTheWrite()
-    place = FolderPlace(database, clock)
+    place = Inventory(database, clock)
     scan(place, photos)
     hashed = []
-    real = inventory.ref_of_file
-    monkeypatch.setattr(inventory, "ref_of_file", lambda file: hashed.append(file.name) or real(file))
+    real = folder_source.ref_of_file
+    monkeypatch.setattr(folder_source, "ref_of_file", lambda file: hashed.append(file.name) or real(file))
     assert [place.get(ref_of(b"a")) for _ in range(2)] == [b"a", b"a"]
     assert len(hashed) == 2
     clock.later = 10 * SECOND_NS
@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_read_is_listed_with_its_reason(place, photos, mon
         return real(path, *rest, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inventory.os, "open", refuse)
+        patch.setattr(folder_source.os, "open", refuse)
         found = {seen.path: seen for seen in place.scan(photos)}
         assert (found["a.jpg"].state, found["a.jpg"].reason, found["a.jpg"].ref) == (
             "unreadable",
@@ -212,7 +212,7 @@ def test_what_lies_in_a_closed_directory_is_not_gone(database):
         (root / "closed").mkdir()
         (root / "closed" / "inner.jpg").write_bytes(b"inner")
         (root / "secret.jpg").write_bytes(b"secret")
-        place = FolderPlace(database, LaterClock())
+        place = Inventory(database, LaterClock())
         scan(place, root)
         (root / "closed").chmod(0o700)
         (root / "secret.jpg").chmod(0o600)
@@ -254,7 +254,7 @@ def test_a_scan_that_is_left_early_forgets_nothing(place, photos):
 
 
 def test_a_file_that_grows_while_it_is_read_is_tried_again_later(place, photos, monkeypatch):
-    real = inventory.ref_of_file
+    real = folder_source.ref_of_file
 
     def growing(file):
         ref = real(file)
@@ -263,7 +263,7 @@ def test_a_file_that_grows_while_it_is_read_is_tried_again_later(place, photos, 
         return ref
 
     with monkeypatch.context() as patch:
-        patch.setattr(inventory, "ref_of_file", growing)
+        patch.setattr(folder_source, "ref_of_file", growing)
         assert set(scan(place, photos).values()) == {"unreadable"}
     assert set(scan(place, photos).values()) == {"new"}
     assert place.get(ref_of(b"amore")) == b"amore"
@@ -337,7 +337,7 @@ def test_content_reads_from_folders_behind_its_own_places(tmp_path, photos):
     with contextlib.closing(
         Content(tmp_path / "data", content_settings(), LaterClock(), durable_tables=TABLES)
     ) as content:
-        place = FolderPlace(content.durable_db, LaterClock())
+        place = Inventory(content.durable_db, LaterClock())
         content.add_place(place)
         scan(place, photos)
         assert content.get(ref_of(b"a")) == b"a"
@@ -357,11 +357,11 @@ def test_progress_is_told(place, photos):
 
 
 def test_a_glance_changes_with_everything_a_scan_would_find(place, photos):
-    marks = [place.glance(photos)]
+    marks = [place.look(photos).mark]
 
     def changed():
-        marks.append(place.glance(photos))
-        return marks[-1] != marks[-2] and marks[-1] == place.glance(photos)
+        marks.append(place.look(photos).mark)
+        return marks[-1] != marks[-2] and marks[-1] == place.look(photos).mark
 
     (photos / "new.jpg").write_bytes(b"new")
     assert changed()
@@ -379,12 +379,12 @@ def test_a_glance_changes_with_everything_a_scan_would_find(place, photos):
 
 
 def test_a_glance_at_what_may_still_change_unseen_says_nothing(database, photos):
-    place = FolderPlace(database, SystemClock())
+    place = Inventory(database, SystemClock())
     (photos / "now.jpg").write_bytes(b"now")
     os.utime(photos / "now.jpg", ns=(0, SystemClock().now_ns() + SECOND_NS))
-    assert place.glance(photos) is None
+    assert place.look(photos).mark is None
     (photos / "now.jpg").unlink()
-    assert FolderPlace(database, LaterClock()).glance(photos) is not None
+    assert Inventory(database, LaterClock()).look(photos).mark is not None
 
 
 def test_the_version_changes_with_the_list_and_only_then(place, photos):
