@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Pack:
     boxes         the derivations it offers, by their names to `boxwork derive` and `/derive/{box}`
     transactions  the transactions it offers, by their names to `boxwork commit` and `work.commit`
     routes        called with the open node, answers with the routes to mount
+    described     (path, method) → what /openapi.json says of a route beside its docstring: "path" (schemas of the
+                  parameters in it), "parameters", "requestBody", "responses" of an OpenAPI operation
     settings      what can be set; names begin with the pack's name
     pages         entries in the navigation
     commands      a command group for the command line, called with nothing, answers with a cyclopts App
@@ -58,6 +60,7 @@ class Pack:
     boxes: tuple[Derivation[..., Any], ...] = ()
     transactions: tuple[Transaction[..., Any], ...] = ()
     routes: Routes | None = None
+    described: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     settings: tuple[Setting, ...] = ()
     pages: tuple[Page, ...] = ()
     commands: Callable[[], Any] | None = None

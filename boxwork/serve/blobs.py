@@ -49,6 +49,11 @@ def _headers(ref: Ref, kind: str, name: str) -> dict[str, str]:
     return headers
 
 
+class NotItsName(BadInput):
+    code = "blob.name"
+    status = 409
+
+
 async def get_blob(request: Request) -> Response:
     """`GET|HEAD /blobs/{ref}`; `?name=` makes the browser save it under that name."""
     work = request.app.state.work
@@ -138,7 +143,7 @@ async def _take(request: Request, expect: Ref | None) -> Response:
             loop = asyncio.get_running_loop()
             ref = await anyio.to_thread.run_sync(lambda: keep(work, body.from_thread(loop), expect), limiter=threads)
     except BlobCorrupt as fault:
-        raise BadInput(f"the body is not what its name says: {fault.message}", **fault.details) from fault
+        raise NotItsName(f"the body is not what its name says: {fault.message}", **fault.details) from fault
     return json_reply({"ref": ref, "bytes": body.read_bytes, "new": True}, 201, {"location": f"/blobs/{ref}"})
 
 

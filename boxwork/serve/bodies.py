@@ -105,6 +105,8 @@ def json_reply(value: Any, status: int = 200, headers: Mapping[str, str] | None 
 def error_reply(error: BoxworkError, request: str) -> Response:
     """The one shape in which an error leaves the process; the request's id is in it for the log."""
     headers = {"retry-after": "1"} if error.retry == "later" else {}
+    if error.status == 405:  # HTTP wants the list in the head too
+        headers["allow"] = str(error.details.get("allow", ""))
     told = {**error.as_json(), "request": request}
     try:
         return json_reply(told, error.status, headers)

@@ -17,7 +17,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from boxwork import errors
@@ -141,12 +141,19 @@ class Edge:
             if status:  # the head is out: the connection is cut, which the client sees as a short body
                 log.exception("the answer broke off", extra={"path": scope["path"]})
                 raise
-            await error_reply(self._as_error(fault, scope), name)(scope, receive, named_send)
+            await self._error_answer(fault, connection, name)(scope, receive, named_send)
         finally:
             self.requests -= 1
             if not scope.get("boxwork.endless"):  # a stream of events: its length is how long somebody looked
                 self.recorder(self._pattern(scope), scope["method"], status)(monotonic_ns() - started)
             log.debug("request", extra={"method": scope["method"], "path": scope["path"], "status": status})
+
+    def _error_answer(self, fault: Exception, connection: HTTPConnection, name: str) -> Response:
+        """A page for a person who follows a link, JSON for everything else."""
+        error = self._as_error(fault, connection.scope)
+        if connection.scope["method"] == "GET" and "text/html" in connection.headers.get("accept", ""):
+            return self.state.shell.error_page(Request(connection.scope), error, name)
+        return error_reply(error, name)
 
     def _as_error(self, fault: Exception, scope: Scope) -> BoxworkError:
         if isinstance(fault, BoxworkError):
@@ -157,11 +164,17 @@ class Edge:
             if fault.status_code == 404:
                 return errors.NotFound(f"there is no page {scope['path'][:200]!r}; /openapi.json lists what there is")
             if fault.status_code == 405:
-                allowed = (fault.headers or {}).get("Allow", "")
-                return MethodNotAllowed(f"{scope['path'][:200]!r} takes {allowed}, not {scope['method']}")
+                allowed = ", ".join(sorted(self._methods(scope)))
+                said = f"{scope['path'][:200]!r} takes {allowed}, not {scope['method']}"
+                return MethodNotAllowed(said, allow=allowed)
             return errors.BadInput(f"{fault.detail}")
         log.exception("a request met a bug", exc_info=fault, extra={"path": scope["path"]})
         return InternalError("something here is broken; the log has the details under this request's id")
+
+    def _methods(self, scope: Scope) -> set[str]:
+        """What may be done with this path: several routes may have it."""
+        found = [route for route in self.router.routes if isinstance(route, Route)]
+        return {method for one in found if one.matches(scope)[0] is not Match.NONE for method in one.methods or ()}
 
     def _pattern(self, scope: Scope) -> str:
         pattern: str = self.patterns.get(scope.get("endpoint"), "other")

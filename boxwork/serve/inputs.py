@@ -24,12 +24,13 @@ from boxwork.transactions import Transaction
 
 Box: TypeAlias = Derivation[..., Any] | Transaction[..., Any]
 
+BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 REF_SCHEMA = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$", "description": "the name of a blob"}
 SCHEMA_ADDRESS = "#/components/schemas/{name}"
 SHORT_BYTES_SCHEMA = {
     "type": "object",
     "required": ["base64"],
-    "properties": {"base64": {"type": "string", "contentEncoding": "base64"}},
+    "properties": {"base64": {"type": "string", "contentEncoding": "base64", "pattern": BASE64}},
     "additionalProperties": False,
 }
 BYTES_SCHEMA = {"oneOf": [REF_SCHEMA, SHORT_BYTES_SCHEMA]}

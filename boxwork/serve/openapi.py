@@ -1,14 +1,14 @@
 """`/openapi.json`: made from the routes and the boxes, so it cannot lag behind them.
 
 A route is described by its endpoint's docstring; what its query, body and answers are like stands in `KNOWN` for
-the routes of this package, and comes from the signatures for `/derive/{box}` and `/commit/{transaction}`: one operation
-for each box.
+the routes of this package, in `Pack.described` for those of a pack, and comes from the signatures for `/derive/{box}`
+and `/commit/{transaction}`: one operation for each box.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -61,7 +61,10 @@ OBJECT = {"type": "object"}
 LINK = {
     "type": "object",
     "required": ["path", "seconds"],
-    "properties": {"path": {"type": "string"}, "seconds": {"type": "integer", "minimum": 1, "maximum": 31622400}},
+    "properties": {
+        "path": {"type": "string", "pattern": "^/[A-Za-z0-9._~/-]{0,200}$"},
+        "seconds": {"type": "integer", "minimum": 1, "maximum": 31622400},
+    },
 }
 ADDED = {
     "type": "object",
@@ -69,10 +72,15 @@ ADDED = {
     "maxProperties": 1,
     "additionalProperties": False,
     "properties": {
-        "folder": {"type": "string", "description": "an absolute path of this machine"},
-        "path": {"type": "string", "description": "of a file in a folder of the inventory"},
+        "folder": {"type": "string", "pattern": "^/[ -~]{0,200}$", "description": "an absolute path of this machine"},
+        "path": {
+            "type": "string",
+            "pattern": "^/[ -~]{0,200}$",
+            "description": "of a file in a folder of the inventory",
+        },
         "source": {
             "type": "string",
+            "pattern": "^s3://[a-z0-9]{3,40}(/[A-Za-z0-9]{1,9})?$",
             "description": "an address: s3://bucket/prefix, mongodb://host/db.collection?field=…",
         },
     },
@@ -87,6 +95,14 @@ def _query(name: str, shape: dict[str, Any], said: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "schema": shape, "description": said}
 
 
+_PLAIN = r"[^{},=*?\[\]%\x00-\x1f\x7f]{1,100}"
+SERIES = {
+    "name": "series",
+    "in": "query",
+    "required": True,
+    "schema": {"type": "string", "pattern": rf"^{_PLAIN}(\{{route=(\*|{_PLAIN})\}})?$"},
+    "description": "the name of a series with its labels, `*` standing for any value: `http{route=*}`",
+}
 # (path, method) → what differs from the plain case, which is a JSON object as the answer and no body
 KNOWN: dict[tuple[str, str], dict[str, Any]] = {
     ("/blobs/{ref}", "get"): {
@@ -106,7 +122,7 @@ KNOWN: dict[tuple[str, str], dict[str, Any]] = {
         },
     },
     ("/blobs", "post"): {
-        "requestBody": {"required": True, "content": BYTES},
+        "requestBody": {"required": False, "content": BYTES},
         "responses": {"201": {"description": "it is here, under the name in the answer", "content": _json(OBJECT)}},
     },
     ("/items", "get"): {
@@ -125,6 +141,8 @@ KNOWN: dict[tuple[str, str], dict[str, Any]] = {
         "requestBody": {"required": True, "content": _json(OBJECT)},
         "responses": {"201": {"description": "the id of the new key", "content": _json(OBJECT)}},
     },
+    **{(f"/pulse/{name}", "get"): {"parameters": [SERIES]} for name in ("query", "percentiles", "columns", "history")},
+    ("/why/{name}", "get"): {"path": {"name": {"type": "string", "pattern": "^(sha256:)?[0-9a-f]{64}$"}}},
     ("/items", "post"): {
         "parameters": [_query("name", {"type": "string"}, "of the file in the body, if the body is no JSON")],
         "requestBody": {"required": True, "content": {**_json(ADDED), **BYTES}},
@@ -136,6 +154,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {"ref": {"type": "string", "pattern": "^
 
 def document(work: Any, routes: Iterable[BaseRoute]) -> dict[str, Any]:
     """The whole description, OpenAPI 3.1."""
+    described: dict[tuple[str, str], Any] = dict(KNOWN)
+    for pack in work.packs:
+        described.update(pack.described)
     paths: dict[str, dict[str, Any]] = {}
     for path, route in _flat(routes):
         if path == "/derive/{box}":
@@ -149,7 +170,8 @@ def document(work: Any, routes: Iterable[BaseRoute]) -> dict[str, Any]:
         clean = re.sub(r"\{(\w+):\w+\}", r"{\1}", path)
         for method in sorted(route.methods or ()):
             if method != "HEAD":
-                paths.setdefault(clean, {})[method.lower()] = _operation(clean, method.lower(), route.endpoint)
+                known = described.get((clean, method.lower()), {})
+                paths.setdefault(clean, {})[method.lower()] = _operation(clean, method.lower(), route.endpoint, known)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -175,10 +197,10 @@ def _said(endpoint: Any) -> str:
     return re.sub(r"^`[A-Z|]+ [^`]*`:? ?", "", text)
 
 
-def _operation(path: str, method: str, endpoint: Any) -> dict[str, Any]:
-    known = KNOWN.get((path, method), {})
+def _operation(path: str, method: str, endpoint: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    shapes = {**PARAMETERS, **known.get("path", {})}
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": PARAMETERS.get(name, {"type": "string"})}
+        {"name": name, "in": "path", "required": True, "schema": shapes.get(name, {"type": "string"})}
         for name in re.findall(r"\{(\w+)\}", path)
     ]
     responses = known.get("responses") or {"200": {"description": "good", "content": {"*/*": {}}}}

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from boxwork.errors import NotFound
+from boxwork.errors import BoxworkError, NotFound
 from boxwork.keys import ref_of
 from boxwork.serve.blobs import FOREVER
 
@@ -35,6 +35,10 @@ TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf
 DIGEST_LENGTH = 12
 # Entries in the navigation that are no pack's; they come last.
 OWN_PAGES = (("State", "/state"), ("Pulse", "/pulse"))
+ERROR_TITLES = {
+    400: "That cannot be read", 403: "Not for everybody", 404: "Nothing here", 422: "That did not work out",
+    500: "Something here is broken", 503: "Too much at once", 504: "It took too long",
+}  # fmt: skip
 
 
 class Shell:
@@ -75,6 +79,7 @@ class Shell:
         data: Any = None,
         tools: str = "",
         preload: Sequence[str] = (),
+        status: int = 200,
     ) -> Response:
         """A whole page around `main` (HTML).
 
@@ -99,11 +104,22 @@ class Shell:
         )  # fmt: skip
         return HTMLResponse(
             body,
+            status,
             headers={
                 "content-security-policy": POLICY, "cache-control": "no-cache", "referrer-policy": "same-origin",
                 "cross-origin-opener-policy": "same-origin",
             },
         )  # fmt: skip
+
+    def error_page(self, request: Request, error: BoxworkError, name: str) -> Response:
+        """What went wrong, for a person; `name` is the id under which the log has the rest."""
+        what = ERROR_TITLES.get(error.status, "That did not work")
+        main = (
+            f'<section class="trouble" aria-labelledby="trouble"><p class="quiet">{error.status}</p>'
+            f'<h1 id="trouble">{what}</h1><p>{escape(error.message)}</p>'
+            f'<p class="quiet">Request <code>{escape(name)}</code> · <code>{escape(error.code)}</code></p></section>'
+        )
+        return self.page(request, what, main, status=error.status)
 
 
 def _within(here: str, path: str) -> bool:

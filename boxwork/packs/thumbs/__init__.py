@@ -8,6 +8,7 @@ from typing import Any
 
 from boxwork import Derivation, Pack, Page, Ref, Setting
 from boxwork.packs.thumbs.album import SUFFIXES
+from boxwork.packs.thumbs.described import DESCRIBED
 from boxwork.packs.thumbs.facts import facts, placeholder
 from boxwork.packs.thumbs.likes import like_photo, unlike_photo
 from boxwork.packs.thumbs.spec import SHOWN
@@ -37,6 +38,7 @@ PACK = Pack(
     boxes=(thumbnail, facts, placeholder),
     transactions=(like_photo, unlike_photo),
     routes=_routes,
+    described=DESCRIBED,
     settings=(
         Setting("thumbs.at_once", 0, "pictures", "decoded at the same time; 0 is one a processor"),
         Setting("thumbs.memory_bytes_max", 256 * 1024 * 1024, "bytes", "estimated for all pictures being decoded"),

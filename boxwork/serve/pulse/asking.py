@@ -77,7 +77,7 @@ def range_of(query: QueryParams, now_ns: int) -> Range:
 
 def series_of(query: QueryParams) -> str:
     series = query.get("series", "")
-    if not series or len(series) > SERIES_LENGTH_MAX:
+    if not series or len(series) > SERIES_LENGTH_MAX or any(sign < " " or sign == "\x7f" for sign in series):
         raise BadInput(
             "the parameter `series` names a series or a pattern, for example `http{route=*}`; /pulse/series lists them"
         )
