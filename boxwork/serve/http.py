@@ -152,7 +152,8 @@ class Edge:
         """A page for a person who follows a link, JSON for everything else."""
         error = self._as_error(fault, connection.scope)
         if connection.scope["method"] == "GET" and "text/html" in connection.headers.get("accept", ""):
-            return self.state.shell.error_page(Request(connection.scope), error, name)
+            page: Response = self.state.shell.error_page(Request(connection.scope), error, name)
+            return page
         return error_reply(error, name)
 
     def _as_error(self, fault: Exception, scope: Scope) -> BoxworkError:

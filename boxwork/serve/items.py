@@ -138,8 +138,6 @@ def suffixes_of(work: Any) -> tuple[str, ...]:
 
 def add_source(work: Any, kind: str, given: str) -> dict[str, Any]:
     """Take a source in where it lies; `boxwork up` then watches it and derives what people will ask for first."""
-    if kind == "folder" and not Path(given).is_dir():
-        raise NotFound(f"there is no folder {given[:200]!r} on this machine", path=given[:200])
     counts = {"new": 0, "known": 0, "changed": 0, "gone": 0, "unreadable": 0}
     for seen in work.inventory.scan(given, suffixes=suffixes_of(work)):
         counts[seen.state] += 1
@@ -152,9 +150,9 @@ def add_file(work: Any, path: Path) -> dict[str, Any]:
     for folder in work.inventory.folders():
         if place.is_relative_to(folder):
             if not place.is_file():
-                raise NotFound(f"{path} is no file that can be read", path=str(path))
+                raise BadInput(f"{path} is no file that can be read", path=str(path))
             return _taken(work, folder, str(place.relative_to(folder)))
-    raise NotFound(f'{path} lies in no folder of the inventory: add {{"folder": "{path.parent}"}}', path=str(path))
+    raise BadInput(f'{path} lies in no folder of the inventory: add {{"folder": "{path.parent}"}}', path=str(path))
 
 
 def _taken(work: Any, folder: Path, name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from boxwork.packs.thumbs.described import DESCRIBED
 from boxwork.packs.thumbs.facts import facts, placeholder
 from boxwork.packs.thumbs.likes import like_photo, unlike_photo
 from boxwork.packs.thumbs.spec import SHOWN
-from boxwork.packs.thumbs.thumbnail import thumbnail
+from boxwork.packs.thumbs.thumbnail import mezzanine, thumbnail
 
 
 def _routes(work: Any) -> list[Any]:
@@ -35,7 +35,7 @@ def _sample(folder: Path, progress: Callable[[int, int], None]) -> int:
 PACK = Pack(
     "thumbs",
     "Thumbnails of pictures, and the gallery that shows them.",
-    boxes=(thumbnail, facts, placeholder),
+    boxes=(thumbnail, mezzanine, facts, placeholder),
     transactions=(like_photo, unlike_photo),
     routes=_routes,
     described=DESCRIBED,
@@ -44,6 +44,7 @@ PACK = Pack(
         Setting("thumbs.memory_bytes_max", 256 * 1024 * 1024, "bytes", "estimated for all pictures being decoded"),
         Setting("thumbs.waiting_max", 2000, "pictures", "asked for and not begun; then the oldest wish gets a 503"),
         Setting("thumbs.presets_only", False, "", "true: strangers cannot make this machine work on sizes they invent"),
+        Setting("thumbs.polish_after_s", 20.0, "s", "of quiet, then best encodings are made one by one; 0 makes none"),
         Setting("thumbs.zip_files_max", 1000, "pictures", "in one download of a selection"),
     ),
     pages=(Page("Gallery", "/"),),

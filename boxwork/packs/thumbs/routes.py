@@ -115,7 +115,7 @@ class Desk:
     async def _records(self, request: Request, spec: Spec, refs: list[Ref]) -> AsyncIterator[bytes]:
         async def record(at: int) -> bytes:
             try:
-                status, data = 0, await self.studio.thumb(refs[at], spec)
+                status, data = 0, await self.studio.thumb(refs[at], spec, best=True)
             except errors.BoxworkError as fault:
                 status, data = 1, json.dumps(fault.as_json(), default=str).encode()
             return bytes((at, status)) + len(data).to_bytes(4, "big") + data

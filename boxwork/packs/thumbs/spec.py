@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from boxwork import errors
-from boxwork.packs.thumbs.thumbnail import SIDE_MAX
+from boxwork.packs.thumbs.thumbnail import MEZZANINE_PIXELS, SIDE_MAX
 
 _SPEC = re.compile(r"(\d{1,4})(?:x(\d{1,4}))?(?:-(inside|cover|attention))?(?:-q(\d{1,3}))?", re.ASCII)
 FORMATS = {"webp": "image/webp", "jpg": "image/jpeg", "avif": "image/avif"}
+# Half of the mezzanine's shorter side: what is made from it looks as if it were made from the original.
+FROM_MEZZANINE_PIXELS_MAX = MEZZANINE_PIXELS // 2
 
 PRESETS = {"tiny": "160", "small": "320", "medium": "640", "large": "1600", "zoom": "3200", "square": "256x256-cover"}
 
@@ -50,6 +52,11 @@ class Spec:
         if presets_only and str(spec) not in PRESETS.values():
             raise errors.Forbidden(f"{text} is none of the presets ({', '.join(PRESETS)}; setting thumbs.presets_only)")
         return spec
+
+    @property
+    def is_from_mezzanine(self) -> bool:
+        """A further size of a picture; what the gallery shows first comes from the original, in one step."""
+        return max(self.width, self.height) <= FROM_MEZZANINE_PIXELS_MAX and (self.width, self.height) != (320, 0)
 
     def inputs(self) -> dict[str, Any]:
         """What the box is called with, beside the photo; defaults are left to it, so that the key stays short."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import Any
 
 import anyio
 
-from boxwork import Ref, errors
+from boxwork import Derivation, Ref, errors
 from boxwork.packs.thumbs.album import Album, Shot, packed
 from boxwork.packs.thumbs.darkroom import Darkroom
 from boxwork.packs.thumbs.estimate import HEAD_BYTES, decode_bytes
 from boxwork.packs.thumbs.facts import placeholder
 from boxwork.packs.thumbs.spec import SHOWN, Spec
-from boxwork.packs.thumbs.thumbnail import thumbnail
+from boxwork.packs.thumbs.thumbnail import mezzanine, thumbnail
 
 # Placeholders kept in memory: 36 characters each.  Unit: pictures.
 PLACEHOLDERS_MAX = 200_000
+# Pictures looked at in one turn of the event loop, 10 us each, by whoever makes best encodings.  Unit: pictures.
+POLISH_LOOKS = 50
 
 
 class Studio:
@@ -34,30 +37,44 @@ class Studio:
         self.placeholders: dict[str, str] = {}
         self.wanted: list[tuple[str, Ref]] = []
         self.tinting: asyncio.Task[None] | None = None
+        self.polish_after_s = settings.number("thumbs.polish_after_s")
+        self.polishing: asyncio.Task[None] | None = None
 
-    async def thumb(self, ref: Ref, spec: Spec) -> bytes:
-        """The bytes of the thumbnail.  Raises what the box raises, `BlobMissing`, `Busy`."""
-        inputs = spec.inputs()
-        known = self.work.peek(thumbnail, photo=ref, **inputs)
-        if known is None:
-            cost_bytes = await anyio.to_thread.run_sync(self._cost, ref)
+    async def thumb(self, ref: Ref, spec: Spec, *, best: bool = False) -> bytes:
+        """The bytes of the thumbnail.  Raises what the box raises, `BlobMissing`, `Busy`.
 
-            async def run() -> Any:
-                # somebody may have been through here while this wish looked at the picture's head
-                made = self.work.peek(thumbnail, photo=ref, **inputs)
-                return made or await asyncio.wrap_future(self.work.submit(thumbnail, photo=ref, **inputs))
-
-            try:
-                known = await self.darkroom.develop((ref, spec), run, cost_bytes)
-            except errors.DerivationFailed as fault:
-                await anyio.to_thread.run_sync(self.work.inventory.note, ref, fault.message)
-                raise
-            if ref in self.album.faulty:
-                await anyio.to_thread.run_sync(self.work.inventory.note, ref, "")
+        With `best` it is the best encoding, if that has been made by now: not for an address that is kept for ever.
+        """
+        if best and (made := self.work.peek(thumbnail, photo=ref, **spec.inputs(), effort="best")) is not None:
+            polished: bytes = self.work.get(made)
+            return polished
+        source = await self._made(ref, mezzanine, photo=ref) if spec.is_from_mezzanine else ref
+        known = await self._made(ref, thumbnail, photo=source, **spec.inputs())
         if spec == SHOWN and ref not in self.placeholders:
             self._tint(ref, known)
         data: bytes = self.work.get(known)
         return data
+
+    async def _made(self, ref: Ref, box: Derivation[..., Any], **inputs: Any) -> Ref:
+        """What the box makes of the picture `ref`, or of what was made of it: remembered, or through the darkroom."""
+        known: Ref | None = self.work.peek(box, **inputs)
+        if known is not None:
+            return known
+        cost_bytes = await anyio.to_thread.run_sync(self._cost, inputs["photo"])
+
+        async def run() -> Any:
+            # somebody may have been through here while this wish looked at the picture's head
+            made = self.work.peek(box, **inputs)
+            return made or await asyncio.wrap_future(self.work.submit(box, **inputs))
+
+        try:
+            made: Ref = await self.darkroom.develop((box.name, *inputs.values()), run, cost_bytes)
+        except errors.DerivationFailed as fault:
+            await anyio.to_thread.run_sync(self.work.inventory.note, ref, fault.message)
+            raise
+        if ref in self.album.faulty:
+            await anyio.to_thread.run_sync(self.work.inventory.note, ref, "")
+        return made
 
     def _cost(self, ref: Ref) -> int:
         with self.work.open(ref) as file:
@@ -96,7 +113,9 @@ class Studio:
         self.work_off()
 
     def work_off(self) -> None:
-        """Make the placeholders that are wanted, one at a time, in the background."""
+        """Make the placeholders that are wanted, one at a time, in the background; and best encodings when idle."""
+        if self.polish_after_s and self.polishing is None:
+            self.polishing = asyncio.ensure_future(self._polish())
         if self.wanted and (self.tinting is None or self.tinting.done()):
             self.tinting = asyncio.ensure_future(self._make_placeholders())
 
@@ -110,3 +129,28 @@ class Studio:
                 self._keep(ref, self.work.get(made))
             except errors.BoxworkError:
                 self.placeholders[ref] = ""  # not again in this life of the process
+
+    async def _polish(self) -> None:
+        """For as long as the server runs: the best encoding of what the gallery shows, while nobody waits.
+
+        One at a time, and as long a pause after each as it took: a laptop on a knee stays cool.
+        """
+        inputs = {**SHOWN.inputs(), "effort": "best"}
+        done = (0, 0)
+        while True:
+            await asyncio.sleep(self.polish_after_s)
+            now = (self.album.version, self.darkroom.begun)
+            for number, shot in enumerate(self.album.shots if now != done else ()):
+                if number % POLISH_LOOKS == 0:
+                    await asyncio.sleep(0)
+                ref = Ref(shot.ref)
+                shown = self.work.peek(thumbnail, photo=ref, **SHOWN.inputs())
+                if shown is None or self.work.peek(thumbnail, photo=ref, **inputs) is not None:
+                    continue
+                while self.darkroom.running or self.darkroom.stack:
+                    await asyncio.sleep(self.polish_after_s)
+                began_ns = self.work.clock.monotonic_ns()
+                with contextlib.suppress(errors.BoxworkError):
+                    await asyncio.wrap_future(self.work.submit(thumbnail, photo=ref, **inputs))
+                await asyncio.sleep((self.work.clock.monotonic_ns() - began_ns) / 1e9)
+            done = now

@@ -1,22 +1,24 @@
-"""The box `thumbnail`: a picture in, a small picture out.
+"""The boxes `thumbnail`, a picture in, a small picture out, and `mezzanine`, what further sizes are made from.
 
 Pillow decodes JPEG, at a reduced size (12 megapixels: 37 ms of CPU against 47 by libvips, 2 megapixels: 12 against
 21; a progressive one in 57 MB against 200), and BMP; libvips decodes everything else, line by line (a PNG of 4
 megapixels: 77 ms against 132).  The first encoding is a fast one: WebP effort 2, AVIF effort 0, which costs a
-fiftieth of the usual default for 18 % fewer bytes than a JPEG that looks the same.  Measured in 2026-11,
-bench/edge_thumbs.py; again before changing.
+fiftieth of the usual default for 18 % fewer bytes than a JPEG that looks the same; the best one is made when nobody
+waits.  Measured in 2026-11, bench/edge_thumbs.py; again before changing.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import math
 from typing import Any, Literal
 
 from boxwork import derivation
 
 Fit = Literal["inside", "cover", "attention"]
 Format = Literal["webp", "jpg", "avif"]
+Effort = Literal["fast", "best"]
 
 # Unit: pixels on a side.  Enough for a 5K screen; what is larger is not a thumbnail.
 SIDE_MAX = 5120
@@ -34,8 +36,12 @@ SOURCE_BYTES_MAX = 400_000_000
 JPEG_QUALITY = 80
 WEBP_QUALITY = 80
 AVIF_QUALITY = 62
-WEBP_EFFORT = 2
-AVIF_EFFORT = 0
+WEBP_EFFORTS = (2, 6)  # fast, best
+AVIF_EFFORTS = (0, 3)
+
+# The shorter side of a mezzanine, and its quality: twice what is made from it, so that nothing of it is seen.
+MEZZANINE_PIXELS = 1024
+MEZZANINE_QUALITY = 92
 
 # A picture that ends in the middle is an error, not a picture that is half grey.  It has to be said to the loader:
 # `thumbnail_buffer(fail_on=…)` of libvips 8.18 does not pass it on (tried: PNG, GIF, TIFF and JPEG cut in half).
@@ -52,11 +58,18 @@ MARKS = (
 
 @derivation(worker="thread")
 def thumbnail(
-    photo: bytes, width: int = 320, height: int = 0, fit: Fit = "inside", format: Format = "webp", quality: int = 0
+    photo: bytes,
+    width: int = 320,
+    height: int = 0,
+    fit: Fit = "inside",
+    format: Format = "webp",
+    quality: int = 0,
+    effort: Effort = "fast",
 ) -> bytes:
     """A small version of a picture: upright, in sRGB, without its metadata, never enlarged.
 
-    `height` 0 is as high as it gets (inside) or square (cover, attention); `quality` 0 is the format's usual one.
+    `height` 0 is as high as it gets (inside) or square (cover, attention); `quality` 0 is the format's usual one;
+    `effort` "best" takes several times as long for a tenth fewer bytes.
     """
     if not (0 < width <= SIDE_MAX and 0 <= height <= SIDE_MAX):
         raise ValueError(f"a thumbnail has 1 to {SIDE_MAX} pixels on a side, not {width} x {height}")
@@ -66,7 +79,16 @@ def thumbnail(
         raise ValueError(f"fit is inside, cover or attention, not {fit!r}")
     if format not in ("webp", "jpg", "avif"):
         raise ValueError(f"a thumbnail is webp, jpg or avif, not {format!r}")
-    return encode(shrink(photo, width, height, fit), format, quality)
+    if effort not in ("fast", "best"):
+        raise ValueError(f"effort is fast or best, not {effort!r}")
+    return encode(shrink(photo, width, height, fit), format, quality, effort)
+
+
+@derivation(worker="thread")
+def mezzanine(photo: bytes) -> bytes:
+    """The picture with 1024 pixels on its shorter side, upright, in sRGB; small sizes made from it cost a tenth."""
+    picture = shrink(photo, MEZZANINE_PIXELS, MEZZANINE_PIXELS, "outside")
+    return encode(picture, "webp" if picture.hasalpha() else "jpg", MEZZANINE_QUALITY)
 
 
 def kind_of(photo: bytes) -> str:
@@ -94,7 +116,11 @@ def by_vips(photo: bytes, kind: str, width: int, height: int, fit: str) -> Any:
         interlaced = header.get_typeof("interlaced") != 0 and header.get("interlaced") == 1
         check_size(header.width, header.height, streamed=kind in ("png", "webp") and not interlaced)
         high = height or (width if fit != "inside" else header.width * 64)
-        crop = {"inside": "none", "cover": "centre", "attention": "attention"}[fit]
+        if fit == "outside":  # libvips fits inside only: as wide as makes the shorter side what is wanted
+            turned = header.get_typeof("orientation") != 0 and header.get("orientation") in (5, 6, 7, 8)
+            size = (header.height, header.width) if turned else (header.width, header.height)
+            width, high = math.ceil(size[0] * scale_of(*size, width, height, fit)), 10_000_000
+        crop = {"cover": "centre", "attention": "attention"}.get(fit, "none")
         small = pyvips.Image.thumbnail_buffer(
             photo, width, height=min(high, 10_000_000), size="down", crop=crop,
             output_profile="srgb", option_string=STRICT,
@@ -126,7 +152,7 @@ def by_pillow(photo: bytes, kind: str, width: int, height: int, fit: str) -> Any
         raise ValueError(f"the picture is broken or not {kind}: {fault}") from None
     plain = pyvips.Image.new_from_memory(small.tobytes(), small.width, small.height, len(small.getbands()), "uchar")
     plain = plain.copy(interpretation="srgb")
-    if fit == "inside":
+    if fit in ("inside", "outside"):
         return plain
     wide, high = min(width, plain.width), min(height or width, plain.height)
     return plain.smartcrop(wide, high, interesting="attention" if fit == "attention" else "centre").copy_memory()
@@ -182,18 +208,20 @@ def check_size(width: int, height: int, *, streamed: bool) -> None:
         )
 
 
-def encode(picture: Any, format: str, quality: int) -> bytes:
+def encode(picture: Any, format: str, quality: int, effort: str = "fast") -> bytes:
     """Bytes of the format; no metadata goes along, which includes where the photo was taken."""
     if picture.format != "uchar":
         picture = picture.cast("uchar")
+    best = effort == "best"
     if format == "jpg":
         if picture.hasalpha():
             picture = picture.flatten(background=255)
         made = picture.jpegsave_buffer(Q=quality or JPEG_QUALITY, optimize_coding=True, keep="none")
     elif format == "webp":
-        made = picture.webpsave_buffer(Q=quality or WEBP_QUALITY, effort=WEBP_EFFORT, keep="none")
+        made = picture.webpsave_buffer(Q=quality or WEBP_QUALITY, effort=WEBP_EFFORTS[best], keep="none")
     else:
-        made = picture.heifsave_buffer(Q=quality or AVIF_QUALITY, effort=AVIF_EFFORT, compression="av1", keep="none")
+        chosen = {"Q": quality or AVIF_QUALITY, "effort": AVIF_EFFORTS[best]}
+        made = picture.heifsave_buffer(compression="av1", keep="none", **chosen)
     return bytes(made)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms
 
-from boxwork.packs.thumbs.thumbnail import is_progressive, thumbnail
+from boxwork.packs.thumbs.thumbnail import is_progressive, mezzanine, thumbnail
 
 FORMATS = ("webp", "jpg", "avif")
 
@@ -122,3 +122,26 @@ def test_broken_pictures_say_so(make: Any) -> None:
                    make(kind="PNG")[:200]):  # fmt: skip
         with pytest.raises(ValueError, match="picture"):
             thumbnail(broken)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((1600, 1200), (1365, 1024)), ((1200, 3000), (1024, 2560)), ((300, 200), (300, 200))]
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_mezzanine_has_its_shorter_side(
+    make: Any, size: tuple[int, int], expected: tuple[int, int], kind: str
+) -> None:
+    with Image.open(io.BytesIO(mezzanine(make(*size, kind)))) as made:
+        assert abs(made.width - expected[0]) <= 1
+        assert abs(made.height - expected[1]) <= 1
+
+
+def test_a_mezzanine_stands_upright_and_keeps_what_can_be_seen_through(make: Any) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(io.BytesIO(mezzanine(make(3000, 1200, "PNG", exif=exif)))) as made:
+        assert made.height > made.width
+    out = io.BytesIO()
+    Image.new("RGBA", (1500, 1200), (200, 0, 0, 90)).save(out, "PNG")
+    with Image.open(io.BytesIO(mezzanine(out.getvalue()))) as made:
+        assert made.mode == "RGBA"
