@@ -2,12 +2,15 @@
 
 A client on another core asks for one 10 KB answer over 32 kept-alive connections; the server's CPU time (user and
 system, all threads) is read before and after.  Rounds are interleaved, the median is reported.  `nginx` serves the
-same bytes with sendfile, where it is installed.
+same bytes with sendfile, where it is installed; thumbor and PocketBase (`_media_peers`) answer a thumbnail that they
+have kept, of a size near to it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import socket
 import statistics
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -70,7 +74,9 @@ def ask(port: int, path: str, count: int) -> None:
         data += connections[0].recv(65536)
     head, _, _ = data.partition(b"\r\n\r\n")
     assert b" 200 " in head, head
-    length = len(head) + 4 + len(BODY)
+    told = re.search(rb"(?i)content-length: *(\d+)", head)
+    assert told is not None, head
+    length = len(head) + 4 + int(told[1])
     while len(data) < length:
         data += connections[0].recv(65536)
     for _ in range(count // CONNECTIONS):
@@ -85,10 +91,10 @@ def ask(port: int, path: str, count: int) -> None:
         connection.close()
 
 
-def measure(processes: list[psutil.Process], port: int, path: str) -> float:
+def measure(processes: list[psutil.Process], port: int, path: str, requests: int = REQUESTS) -> float:
     before = cpu_s(processes)
-    ask(port, path, REQUESTS)
-    return (cpu_s(processes) - before) / REQUESTS * 1e6
+    ask(port, path, requests)
+    return (cpu_s(processes) - before) / requests * 1e6
 
 
 def nginx(folder: Path) -> tuple[subprocess.Popen[bytes], int] | None:
@@ -112,6 +118,29 @@ def nginx(folder: Path) -> tuple[subprocess.Popen[bytes], int] | None:
     return process, port
 
 
+@contextlib.contextmanager
+def media_peers(folder: Path) -> Iterator[dict[str, tuple[list[psutil.Process], int, str]]]:
+    """Process, port and path of a kept thumbnail, by peer; those that are installed."""
+    from _media_peers import pocketbase, program, thumbor
+    from edge_thumbs import photo
+
+    with contextlib.ExitStack() as stack:
+        original = folder / "originals" / "photo.jpg"
+        original.parent.mkdir()
+        original.write_bytes(photo(1633, 1225))
+        found = {}
+        if program("thumbor"):
+            pid, url = stack.enter_context(thumbor(original.parent, folder / "thumbor"))
+            found["thumbor"] = (pid, f"{url}/unsafe/320x0/filters:format(webp)/photo.jpg")
+        if program("pocketbase"):
+            pid, asks = stack.enter_context(pocketbase([original], folder))
+            found["PocketBase"] = (pid, asks[0])
+        yield {
+            name: ([psutil.Process(pid)], int(url.split(":")[2].split("/")[0]), "/" + url.split("/", 3)[3])
+            for name, (pid, url) in found.items()
+        }
+
+
 def main() -> None:
     from _report import report
 
@@ -127,7 +156,9 @@ def main() -> None:
         port = int(ours.stdout.readline().decode().strip().rsplit(":", 1)[1])
         process = [psutil.Process(ours.pid)]
         other = nginx(folder)
-        costs: dict[str, list[float]] = {"hot": [], "long": [], "nginx": []}
+        stack = contextlib.ExitStack()
+        media = stack.enter_context(media_peers(folder))
+        costs: dict[str, list[float]] = {"hot": [], "long": [], "nginx": [], **{name: [] for name in media}}
         try:
             os.sched_setaffinity(ours.pid, {0})
             os.sched_setaffinity(0, {1})
@@ -138,7 +169,10 @@ def main() -> None:
                 if other is not None:
                     family = [psutil.Process(other[0].pid), *psutil.Process(other[0].pid).children()]
                     costs["nginx"].append(measure(family, other[1], "/hot"))
+                for name, (processes, media_port, path) in media.items():
+                    costs[name].append(measure(processes, media_port, path, REQUESTS // 10))
         finally:
+            stack.close()
             ours.terminate()
             ours.wait(20)
             if other is not None:
@@ -150,6 +184,8 @@ def main() -> None:
     if costs["nginx"]:
         report(name="edge.hot_cpu", value=hot, unit="us", peer="nginx sendfile",
                peer_value=statistics.median(costs["nginx"]))  # fmt: skip
+    for name in media:
+        report(name="edge.hot_cpu", value=hot, unit="us", peer=name, peer_value=statistics.median(costs[name]))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
-"""What does a new thumbnail cost: CPU for 12 megapixels to 320 pixels in each format, beside plain Pillow?
+"""What does a new thumbnail cost, 12 megapixels to 320 pixels in each format, beside Pillow, thumbor and PocketBase?
 
-The peer is what a Python program usually does: `Image.open`, `thumbnail`, `save` with the library's own defaults.
-Rounds are interleaved, medians of CPU time of the process.  Then 200 distinct 12-megapixel JPEGs are asked for at
-once, over HTTP, from a server of its own: `rss` is the most memory that server ever had.
+    one by one    the function, beside what a Python program usually does (`Image.open`, `thumbnail`, `save`)
+    served        end to end over HTTP, CPU of the server's process tree for each cold thumbnail of a distinct file,
+                  beside thumbor and PocketBase where they are installed (`_media_peers`)
+    looks         SSIM against the picture scaled down without loss, and bytes: what a format buys at which quality
+    many at once  1,000 distinct 12-megapixel JPEGs asked for at once: the most memory the server ever had
+    hostile       others' cached thumbnails while a corpus of broken pictures is asked for, beside a quiet server
+
+Rounds are interleaved; medians.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import io
 import statistics
@@ -15,12 +22,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROUNDS = 7
-MANY = 200
+MANY = 1_000
+# Distinct files of the end-to-end comparison, for each format.
+SERVED = 12
 
 SERVER = """
 import sys
@@ -86,49 +96,189 @@ def one_by_one() -> None:
                peer_value=statistics.median(theirs[name]), format=name)  # fmt: skip
 
 
+def distinct(folder: Path, count: int) -> list[Path]:
+    """Files of the same picture with other bytes behind its end: the same work, none of it remembered."""
+    data = photo()
+    folder.mkdir(exist_ok=True)
+    made = [folder / f"{number:04d}.jpg" for number in range(count)]
+    for number, path in enumerate(made):
+        path.write_bytes(data + b"%d" % number)
+    return made
+
+
+@contextlib.contextmanager
+def served(root: Path, folder: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """Boxwork over a folder in a process of its own: its id, its address, the refs by file name."""
+    import httpx
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(root / "data"), str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        rows = httpx.get(f"{url}/thumbs/items?count=1000", timeout=60).json()["rows"]
+        yield process.pid, url, [ref for ref, _, _ in sorted(rows, key=lambda row: row[1])]
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def tree_cpu_ms(pid: int) -> float:
+    import psutil
+
+    root = psutil.Process(pid)
+    return 1e3 * sum(sum(one.cpu_times()[:2]) for one in (root, *root.children(recursive=True)))
+
+
+def asked_cpu_ms(pid: int, urls: list[str]) -> float:
+    """CPU of the server for each of the addresses, asked one after the other."""
+    import httpx
+
+    before = tree_cpu_ms(pid)
+    with httpx.Client(timeout=120) as client:
+        for url in urls:
+            client.get(url).raise_for_status()
+    return (tree_cpu_ms(pid) - before) / len(urls)
+
+
+def served_beside_peers() -> None:
+    from _media_peers import pocketbase, program, thumbor
+    from _report import report
+
+    with contextlib.ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        files = distinct(root / "photos", SERVED + 1)
+        pid, url, refs = stack.enter_context(served(root, root / "photos"))
+        kinds = {"jpg": "jpeg", "webp": "webp", "avif": "avif"}
+        ours = {kind: [f"{url}/thumbs/320/{ref}.{kind}" for ref in refs] for kind in kinds}
+        for kind in kinds:
+            asked_cpu_ms(pid, ours[kind][:1])  # libraries are loaded, and the first does not count
+        mine = {kind: asked_cpu_ms(pid, ours[kind][1:]) for kind in kinds}
+        if program("thumbor"):
+            other, base = stack.enter_context(thumbor(root / "photos", root / "thumbor"))
+            for kind, name in kinds.items():
+                asks = [f"{base}/unsafe/320x0/filters:format({name})/{path.name}" for path in files]
+                asked_cpu_ms(other, asks[:1])
+                report(name="edge.thumb_served_12mp", value=mine[kind], unit="ms", peer="thumbor",
+                       peer_value=asked_cpu_ms(other, asks[1:]), format=kind)  # fmt: skip
+        if program("pocketbase"):
+            other, asks = stack.enter_context(pocketbase(files, root))
+            asked_cpu_ms(other, asks[:1])
+            report(name="edge.thumb_served_12mp", value=mine["jpg"], unit="ms", peer="PocketBase",
+                   peer_value=asked_cpu_ms(other, asks[1:]), format="jpg")  # fmt: skip
+
+
+def ssim(one: Any, two: Any) -> float:
+    """Structural similarity of two grey pictures (Wang et al. 2004, windows of 8 x 8, the mean)."""
+    import numpy as np
+    from scipy.ndimage import uniform_filter
+
+    a, b = (np.asarray(picture.convert("L"), np.float64) for picture in (one, two))
+    mean_a, mean_b = uniform_filter(a, 8), uniform_filter(b, 8)
+    vary_a, vary_b = uniform_filter(a * a, 8) - mean_a**2, uniform_filter(b * b, 8) - mean_b**2
+    both = uniform_filter(a * b, 8) - mean_a * mean_b
+    low, high = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    found = (2 * mean_a * mean_b + low) * (2 * both + high)
+    return float(np.mean(found / ((mean_a**2 + mean_b**2 + low) * (vary_a + vary_b + high))))
+
+
+def looks() -> None:
+    from _report import report
+    from PIL import Image
+
+    from boxwork.packs.thumbs.sample import make_sample
+    from boxwork.packs.thumbs.thumbnail import encode, shrink, thumbnail
+
+    found: dict[str, list[tuple[float, int]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        make_sample(Path(name), 24)
+        for path in sorted(Path(name).rglob("*.jpg")):
+            data = path.read_bytes()
+            whole = shrink(data, 320, 0, "inside")
+            exact = Image.frombytes("RGB", (whole.width, whole.height), whole.write_to_memory())
+            made = {kind: thumbnail(data, format=kind) for kind in ("jpg", "webp", "avif")}  # type: ignore[arg-type]
+            made |= {f"{kind} best": encode(whole, kind, 0, "best") for kind in ("webp", "avif")}
+            for kind, bytes_ in made.items():
+                with Image.open(io.BytesIO(bytes_)) as seen:
+                    found.setdefault(kind, []).append((ssim(exact, seen), len(bytes_)))
+    middle = {kind: [statistics.median(column) for column in zip(*rows, strict=True)] for kind, rows in found.items()}
+    for kind, (likeness, size) in middle.items():
+        report(name="edge.thumb_ssim", value=likeness, unit="SSIM", peer="jpg", peer_value=middle["jpg"][0],
+               format=kind, kilobytes=round(size / 1e3, 2))  # fmt: skip
+
+
 def many_at_once() -> None:
     import httpx
     import psutil
     from _report import report
 
-    data = photo()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "photos"
-        folder.mkdir()
-        for number in range(MANY):
-            (folder / f"{number}.jpg").write_bytes(data + b"%d" % number)  # other bytes behind the end, same work
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(Path(name) / "data"), str(folder)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        refs = [row[0] for row in httpx.get(f"{url}/thumbs/items?count=1000").json()["rows"]]
-        seen = psutil.Process(process.pid)
-        before = peak = seen.memory_info().rss
-        over = threading.Event()
+        distinct(Path(name) / "photos", MANY)
+        with served(Path(name), Path(name) / "photos") as (pid, url, refs):
+            seen = psutil.Process(pid)
+            before = peak = seen.memory_info().rss
+            over = threading.Event()
 
-        def watch() -> None:
-            nonlocal peak
-            while not over.wait(0.01):
-                peak = max(peak, seen.memory_info().rss)
+            def watch() -> None:
+                nonlocal peak
+                while not over.wait(0.01):
+                    peak = max(peak, seen.memory_info().rss)
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        with (
-            httpx.Client(timeout=300, limits=httpx.Limits(max_connections=MANY)) as client,
-            ThreadPoolExecutor(MANY) as pool,
-        ):
+            watcher = threading.Thread(target=watch)
+            watcher.start()
             began = time.perf_counter()
-            good = sum(pool.map(lambda ref: client.get(f"{url}/thumbs/320/{ref}.webp").status_code == 200, refs))
+            good = asyncio.run(ask_all(httpx, [f"{url}/thumbs/320/{ref}.webp" for ref in refs]))
             spent = time.perf_counter() - began
-        over.set()
-        watcher.join()
-        process.terminate()
-        process.wait(30)
-    report(name="edge.thumb_many_rss", value=peak / 1e6, unit="MB", peer="idle", peer_value=before / 1e6,
+            over.set()
+            watcher.join()
+    report(name="edge.thumb_many_rss", value=peak / 2**20, unit="MiB", peer="idle", peer_value=before / 2**20,
            pictures=good, seconds=round(spent, 2))  # fmt: skip
+
+
+async def ask_all(httpx: Any, urls: list[str]) -> int:
+    """All of them at once, each on a connection of its own; how many were answered well."""
+    limits = httpx.Limits(max_connections=len(urls))
+    async with httpx.AsyncClient(timeout=900, limits=limits) as client:
+        answers = await asyncio.gather(*(client.get(url) for url in urls))
+    return sum(answer.status_code == 200 for answer in answers)
+
+
+def hostile() -> None:
+    import httpx
+    from _report import report
+
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from tests.packs.thumbs.test_hostile import corpus
+
+    with tempfile.TemporaryDirectory() as name:
+        distinct(Path(name) / "photos", 1)
+        with served(Path(name), Path(name) / "photos") as (_, url, refs), httpx.Client(timeout=60) as client:
+            bad = [client.post(f"{url}/blobs", content=data).json()["ref"][7:] for _, data in corpus()]
+            address = f"{url}/thumbs/320/{refs[0]}.webp"
+            client.get(address).raise_for_status()
+
+            def p99_ms(while_true: Callable[[], bool]) -> float:
+                spent = []
+                while while_true() or len(spent) < 500:
+                    began = time.perf_counter()
+                    client.get(address).raise_for_status()
+                    spent.append((time.perf_counter() - began) * 1e3)
+                    time.sleep(0.002)
+                return statistics.quantiles(spent, n=100)[98]
+
+            quiet = p99_ms(lambda: False)
+            with ThreadPoolExecutor(6) as pool:
+                asks = [pool.submit(httpx.get, f"{url}/thumbs/320/{ref}.webp", timeout=120) for ref in bad]
+                loaded = p99_ms(lambda: not all(ask.done() for ask in asks))
+            statuses = {ask.result().status_code for ask in asks}
+    report(name="edge.hostile_p99", value=loaded, unit="ms", peer="quiet", peer_value=quiet, files=len(bad),
+           statuses=sorted(statuses))  # fmt: skip
 
 
 if __name__ == "__main__":
     one_by_one()
+    served_beside_peers()
+    looks()
     many_at_once()
+    hostile()

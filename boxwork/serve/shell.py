@@ -114,10 +114,12 @@ class Shell:
     def error_page(self, request: Request, error: BoxworkError, name: str) -> Response:
         """What went wrong, for a person; `name` is the id under which the log has the rest."""
         what = ERROR_TITLES.get(error.status, "That did not work")
+        start = escape(request.scope.get("root_path", "")) + "/"
         main = (
             f'<section class="trouble" aria-labelledby="trouble"><p class="quiet">{error.status}</p>'
-            f'<h1 id="trouble">{what}</h1><p>{escape(error.message)}</p>'
-            f'<p class="quiet">Request <code>{escape(name)}</code> · <code>{escape(error.code)}</code></p></section>'
+            f'<h1 id="trouble">{what}</h1><p>{escape(error.message[:1].upper() + error.message[1:])}.</p>'
+            f'<p class="quiet">Request <code>{escape(name)}</code> · <code>{escape(error.code)}</code></p>'
+            f'<p><a class="button" href="{start}">Back to the start</a></p></section>'
         )
         return self.page(request, what, main, status=error.status)
 

@@ -18,11 +18,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import boxwork
-from boxwork.packs.thumbs import thumbnail
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
+
+import boxwork
+from boxwork.packs.thumbs import thumbnail
 
 TOKEN = os.environ.get("SHOP_TOKEN", "")
 PHOTOS = Path(os.environ.get("SHOP_PHOTOS", "photos"))

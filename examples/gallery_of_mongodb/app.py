@@ -17,11 +17,12 @@ import io
 import sys
 from pathlib import Path
 
-import boxwork
 import gridfs
 import pymongo
-from boxwork.packs.thumbs import thumbnail
 from PIL import Image
+
+import boxwork
+from boxwork.packs.thumbs import thumbnail
 
 
 def picture(colour: str) -> bytes:

@@ -97,3 +97,17 @@ def test_every_request_is_a_hop(client: httpx.Client, work: Any) -> None:
     client.get("/blobs/xx")
     for route, status in (("/healthz", "2xx"), ("/blobs/{ref}", "4xx")):
         assert 1 == work.pulse.series("http", route=route, method="GET", status=status).count
+
+
+def test_a_person_gets_an_error_as_a_page_and_a_program_as_json(client: httpx.Client) -> None:
+    page = client.get("/no/<such>/page", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (404, "text/html; charset=utf-8") == (page.status_code, page.headers["content-type"])
+    assert "<h1" in page.text
+    assert "<such>" not in page.text
+    assert page.headers["x-request-id"] in page.text
+    assert "missing" == client.get("/no/such/page").json()["error"]
+
+
+def test_a_method_that_is_not_there_says_which_are(client: httpx.Client) -> None:
+    answer = client.request("PATCH", "/items")
+    assert (405, "GET, HEAD, POST") == (answer.status_code, answer.headers["allow"])

@@ -2,7 +2,7 @@
 
 A source is told apart by its *address*, which is what the inventory writes down:
 
-    /home/ada/photos                                            a folder
+    /srv/photos                                                 a folder
     s3://bucket/prefix?endpoint=http://127.0.0.1:8333           a bucket, or the part of it below a prefix
     mongodb://127.0.0.1:27017/shop.products?field=photo         the documents of a collection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from html import escape
 from typing import Any
 
@@ -29,7 +30,8 @@ async def faults_page(request: Request, studio: Any) -> Response:
     await anyio.to_thread.run_sync(studio.album.refresh)
     faults = studio.album.faults
     rows = "".join(
-        f"<tr><th scope=row>{escape(path)}</th><td>{escape(reason)}</td></tr>" for path, reason in faults[:FAULTS_SHOWN]
+        f"<tr><th scope=row>{escape(path)}</th><td>{escape(plain_reason(reason))}</td></tr>"
+        for path, reason in faults[:FAULTS_SHOWN]
     )
     more = f"<p>… and {len(faults) - FAULTS_SHOWN:,} more.</p>" if len(faults) > FAULTS_SHOWN else ""
     said = (
@@ -46,6 +48,11 @@ async def faults_page(request: Request, studio: Any) -> Response:
     styles = [shell.address("thumbs", "gallery.css")]
     reply: Response = shell.page(request, "Files that could not be read", main, styles=styles)
     return reply
+
+
+def plain_reason(reason: str) -> str:
+    """Without the name of the function and of the kind of error: those are for the log."""
+    return re.sub(r"^\w+ failed with \w+: ", "", reason)
 
 
 async def gallery_page(request: Request, studio: Any) -> Response:
