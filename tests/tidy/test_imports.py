@@ -106,7 +106,7 @@ SHIPPED = requirements(PROJECT["project"]["dependencies"]) | requirements([r for
 GROUPS = {name: requirements(rows) for name, rows in PROJECT["dependency-groups"].items()}
 FOLDERS = {
     "boxwork": SHIPPED,
-    "examples": SHIPPED,
+    "examples": SHIPPED | GROUPS["servers"],  # what an example is mounted in comes with the tests that start it
     "docs": SHIPPED | GROUPS["docs"],
     "tests": SHIPPED | GROUPS["test"] | GROUPS["servers"] | GROUPS["build"],
     "bench": SHIPPED | GROUPS["test"] | GROUPS["servers"] | GROUPS["bench"],
