@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwork.errors import CommitUnknown, StateError, Timeout
+from boxwork.errors import CommitUnknown, FormatError, StateError, Timeout
 from boxwork.state.receipts import Receipt
 from boxwork.state.remote import wire
 from boxwork.transactions import Transaction
@@ -88,9 +88,12 @@ class Courier:
             connection.settimeout(timeout_s)
             try:
                 wire.send(connection, {"protocol": wire.PROTOCOL, **question})
-            except wire.Left as reason:  # half a message is no message: nothing was begun
-                raise NoOwner(f"the owner of the facts has just gone: {reason}") from reason
-            told = wire.receive(connection)
+            except wire.Left as reason:  # half a message is no message: nothing was begun; it may have said why
+                told = _last_words(connection)
+                if told is None:
+                    raise NoOwner(f"the owner of the facts has just gone: {reason}") from reason
+            else:
+                told = wire.receive(connection)
         except TimeoutError as reason:
             connection.close()
             raise CommitUnknown(
@@ -147,6 +150,13 @@ class Courier:
             kept, self._kept = self._kept, []
         for connection in kept:
             connection.close()
+
+
+def _last_words(connection: socket.socket) -> dict[str, Any] | None:
+    try:
+        return wire.receive(connection)
+    except (OSError, FormatError):
+        return None
 
 
 def _is_open(connection: socket.socket) -> bool:
