@@ -25,6 +25,9 @@ def _by_hand(tx: Any) -> None:
     """Stands in the log for what was done step by step: there is no function to run again."""
 
 
+BY_HAND: Transaction[..., Any] = _by_hand
+
+
 class Session:
     def __init__(self, engine: Engine, lane: str, *, who: str = "", age: int = 0) -> None:
         if lane not in ("locking", "occ"):
@@ -49,8 +52,7 @@ class Session:
 
     def commit(self, *, receipt: bool = False, once: str = "") -> Receipt | None:
         """Make what was done durable.  Raises `TransactionAborted` if something read has changed under it."""
-        box: Transaction[..., Any] = _by_hand
-        job = self._engine.job(box, (), self._lane, once=once, who=self._who)
+        job = self._engine.job(BY_HAND, (), self._lane, once=once, who=self._who)
         self._engine.counters[self._lane].executions += 1
         job.answers = [None]
         job = self._hand_in(job)

@@ -108,3 +108,13 @@ def test_what_cannot_matter_can_be_declared() -> None:
         time.perf_counter()
 
     check(timed)
+
+
+def test_what_was_done_step_by_step_is_not_taken_for_impure(open_engine: Any) -> None:
+    engine = open_engine(audit_every=1)
+    with engine.session(who="desk") as session:
+        session.tx.put(("board",), session.tx.get(("board",), 0) + 1)
+        session.commit()
+    engine.commit(lambda tx: tx.put(("a",), 1))
+    assert {} == engine.audit.findings()
+    assert 1 == engine.get(("board",))
