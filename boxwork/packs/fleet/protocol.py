@@ -1,0 +1,269 @@
+"""What a server of configuration and a host say to each other: the documents, their bytes, their signatures.
+
+    GET  /fleet/hosts/{host}?digest=…&wait_s=…   200 Signed, or 304 when nothing changed for `wait_s`
+    GET  /fleet/hosts/{host}/blobs/{ref}         the bytes of a tree or a file of it; whoever reads checks the hash
+    POST /fleet/hosts/{host}/reports             Report → Ack, once the server has it on disk
+
+`Desired` is what a host should be.  It depends on that host's content only, never on the time, so an edit that
+concerns other hosts changes not one byte of it; its name is the hash of those bytes.  What travels is `Signed`: the
+very bytes that were signed, so nobody has to spell a document a second time to check it.
+
+    - `position` grows by one with every change for a host, a way back included; `release` says which content it is.
+      A host takes a document only if its position is higher than the one it has, so an old document that was
+      signed once cannot be played to it again.
+    - `epoch` is the name of the server's facts.  Another epoch is another server, and is refused until a person
+      says `boxwork fleet agent adopt`.
+    - Nothing here is compared with a clock: a host whose clock is wrong takes part like any other.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from boxwork import Ref, errors, ref_of
+
+# The number of this format.  A document of a newer one is refused whole: its fields could mean something else.
+FORMAT = 1
+# What precedes the document where it is signed, so that this signature says nothing about any other kind of bytes.
+TAG_DESIRED = b"boxwork.fleet.desired.1\0"
+# A document holds rules and names, not content.  Unit: bytes.
+DOCUMENT_BYTES_MAX = 1024 * 1024
+# A report tells this many differences; `drift_count` tells how many there are.  Unit: paths.
+DRIFT_PATHS_MAX = 100
+# How long a server may hold a question, and a client may ask it to.  Unit: s.  Below the minute after which proxies cut.
+WAIT_S_MAX = 55.0
+
+SIGNATURE_BYTES = 64
+KEY_BYTES = 32
+
+HOST_NAME = r"^[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?$"
+# A secret's name ends up in file names and environment variables of the host.
+SECRET_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
+
+Effect: TypeAlias = Literal["none", "reload", "drain"]
+State: TypeAlias = Literal["applied", "failed", "refused", "drifted", "alive"]
+DriftKind: TypeAlias = Literal["added", "removed", "changed", "mode"]
+Intent: TypeAlias = Literal["accidental", "editing", "accepted"]
+
+Host = Annotated[str, msgspec.Meta(pattern=HOST_NAME)]
+Name = Annotated[str, msgspec.Meta(pattern=SECRET_NAME)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+
+
+class EffectRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a change of the files that match asks of the host; `*` of the pattern also stands for `/`."""
+
+    path: str
+    effect: Effect
+
+
+class Hook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command of the host, run in the directory of the new version without a shell, killed after `deadline_s`."""
+
+    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=100)]
+    deadline_s: Seconds = 30.0
+
+
+class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """drain → packages → (the version changes) → resume, where something must change that runs; otherwise reload.
+
+    health  asked after every change until it says 0, at most until its deadline; without it every version is healthy
+    """
+
+    reload: Hook | None = None
+    drain: Hook | None = None
+    packages: Hook | None = None
+    resume: Hook | None = None
+    health: Hook | None = None
+
+
+class Desired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one host should be."""
+
+    format: int = FORMAT
+    host: Host
+    epoch: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    position: Count
+    release: Count
+    rollback: bool = False
+    tree: str
+    effects: tuple[EffectRule, ...] = ()
+    packages: tuple[str, ...] = ()
+    hooks: Hooks = Hooks()
+    secrets: tuple[Name, ...] = ()
+
+    def effect_of(self, path: str) -> Effect:
+        """The last rule that matches decides, so general rules stand first; without one, nothing need be told."""
+        found: Effect = "none"
+        for rule in self.effects:
+            if fnmatch.fnmatchcase(path, rule.path):
+                found = rule.effect
+        return found
+
+
+class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A document as it travels: its bytes (JSON, as text) and the ed25519 signature over them, in hexadecimal."""
+
+    document: str
+    signature: str
+
+    @property
+    def digest(self) -> Ref:
+        """The name of the document: what a host says it has, and what the server's ETag is."""
+        return ref_of(self.document.encode())
+
+
+class Drift(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One path on a host that is not as its version has it.  Never what is in it."""
+
+    path: str
+    kind: DriftKind
+    intent: Intent = "accidental"
+    found_ns: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a host tells: which version it runs, how it came there, and what was wrong with the one it was given.
+
+    state        applied   it runs `position` since now
+                 failed    it took `wanted`, was not healthy with it and went back: `position` runs
+                 refused   it never touched `wanted`: a bad signature, a bad tree, no space …
+                 drifted   what lies on its disk differs, or does so no longer
+                 alive     nothing happened
+    digest       of the document that runs; `wanted` of the one this is about, if it is another
+    code, reason the error's stable name and what a person reads; no secret ever stands there
+    downtime_ms  how long the host was drained for this change; `saved_ms` how long a drain would have taken that
+                 was not needed, measured at the last drains of this host, or the deadlines of its hooks before any
+    """
+
+    format: int = FORMAT
+    host: Host
+    epoch: str = ""
+    position: int = 0
+    release: int = 0
+    tree: str = ""
+    digest: str = ""
+    state: State = "alive"
+    wanted: str = ""
+    wanted_position: int = 0
+    healthy: bool = True
+    code: str = ""
+    reason: str = ""
+    effect: Effect = "none"
+    drift: tuple[Drift, ...] = ()
+    drift_count: int = 0
+    stage_ms: float = 0.0
+    switch_ms: float = 0.0
+    health_ms: float = 0.0
+    downtime_ms: float = 0.0
+    saved_ms: float = 0.0
+    saved_total_ms: float = 0.0
+    at_ns: int = 0
+    agent: str = ""
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """The report is on the server's disk."""
+
+    ok: bool = True
+
+
+_desired = msgspec.json.Decoder(Desired)
+_signed = msgspec.json.Decoder(Signed)
+_report = msgspec.json.Decoder(Report)
+
+
+def canonical(desired: Desired) -> bytes:
+    """The bytes that are signed and whose hash is the document's name: JSON with sorted keys."""
+    return msgspec.json.encode(desired, order="sorted")
+
+
+def digest_of(desired: Desired) -> Ref:
+    return ref_of(canonical(desired))
+
+
+def new_key() -> bytes:
+    """A private key: 32 bytes to keep in a file with mode 0600."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.generate().private_bytes_raw()
+
+
+def public_key(private: bytes) -> bytes:
+    """The public key that belongs to it: what hosts are given, as 64 hexadecimal digits."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def sign(private: bytes, desired: Desired) -> Signed:
+    """The document as it travels."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    document = canonical(desired)
+    signature = Ed25519PrivateKey.from_private_bytes(private).sign(TAG_DESIRED + document)
+    return Signed(document.decode(), signature.hex())
+
+
+def verify(public: bytes, signed: Signed) -> Desired:
+    """The document, once its signature has been found right; nothing of it is read before that.
+
+    Raises `Forbidden` for a signature that is not by this key, `BadInput` for a document that cannot be used,
+    `FormatError` for one of another format.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    document = signed.document.encode()
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(signed.signature), TAG_DESIRED + document)
+    except (InvalidSignature, ValueError):
+        raise errors.Forbidden(
+            f"the signature of {signed.digest} is not by the key {public.hex()[:16]}…: it was changed on its way,"
+            " or another server signed it",
+            digest=signed.digest,
+        ) from None
+    _check_format(document)
+    try:
+        desired = _desired.decode(document)
+        Ref.parse(desired.tree)
+    except (msgspec.ValidationError, errors.BadRef) as reason:
+        raise errors.BadInput(f"the document {signed.digest} cannot be used: {reason}", digest=signed.digest) from None
+    return desired
+
+
+def read_signed(body: bytes) -> Signed:
+    """An answer's body as a signed document; who signed it is `verify`'s question."""
+    if len(body) > DOCUMENT_BYTES_MAX:
+        raise errors.TooLarge(f"a document of {len(body)} bytes; at most {DOCUMENT_BYTES_MAX} are read")
+    try:
+        return _signed.decode(body)
+    except msgspec.DecodeError as reason:
+        raise errors.BadInput(f"this is no signed document: {reason}; it begins with {body[:60]!r}") from None
+
+
+def read_report(body: bytes) -> Report:
+    """A report as it came in."""
+    try:
+        return _report.decode(body)
+    except msgspec.DecodeError as reason:
+        raise errors.BadInput(f"this is no report: {reason}") from None
+
+
+def _check_format(document: bytes) -> None:
+    class Head(msgspec.Struct):
+        format: int
+
+    try:
+        number = msgspec.json.decode(document, type=Head).format
+    except msgspec.DecodeError as reason:
+        raise errors.BadInput(f"this is no document of a fleet: {reason}") from None
+    if number != FORMAT:
+        raise errors.FormatError(
+            f"the document has the format {number}, this agent reads {FORMAT}: bring the older of the two up to date",
+            format=number,
+        )
