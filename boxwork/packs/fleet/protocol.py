@@ -136,8 +136,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                  alive     nothing happened
     digest       of the document that runs; `wanted` of the one this is about, if it is another
     code, reason the error's stable name and what a person reads; no secret ever stands there
-    downtime_ms  how long the host was drained for this change; `saved_ms` how long a drain would have taken that
-                 was not needed, measured at the last drains of this host, or the deadlines of its hooks before any
+    downtime_ms  how long the host was drained for this change; `saved_ms` how long a drain that was not needed would
+                 have taken: the last one this host went through, 0 before the first.  Totals beside them.
     """
 
     format: int = FORMAT
@@ -162,6 +162,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     downtime_ms: float = 0.0
     saved_ms: float = 0.0
     saved_total_ms: float = 0.0
+    drains: int = 0
+    drains_avoided: int = 0
     at_ns: int = 0
     agent: str = ""
 
@@ -179,7 +181,13 @@ _report = msgspec.json.Decoder(Report)
 
 def canonical(desired: Desired) -> bytes:
     """The bytes that are signed and whose hash is the document's name: JSON with sorted keys."""
-    return msgspec.json.encode(desired, order="sorted")
+    return msgspec.json.encode(desired, order="sorted", enc_hook=_spell)
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, Ref):
+        return str(value)
+    raise errors.BadInput(f"{value!r} cannot stand in a document")
 
 
 def digest_of(desired: Desired) -> Ref:
