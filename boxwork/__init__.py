@@ -19,6 +19,11 @@ _EXPORTS = {
     "Blob": "boxwork.derive.handles",
     "File": "boxwork.derive.handles",
     "Tree": "boxwork.content.tree",
+    "tree": "boxwork.content.tree",
+    "open_content": "boxwork.content.standalone",
+    "sweep": "boxwork.content.standalone",
+    "clock": "boxwork.clock",
+    "journal": "boxwork.journal",
     "derivation": "boxwork.box",
     "Derivation": "boxwork.box",
     "transaction": "boxwork.transactions",
@@ -50,12 +55,17 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from boxwork import clock as clock
     from boxwork import errors as errors
+    from boxwork import journal as journal
     from boxwork.app import Boxwork as Boxwork
     from boxwork.app import Work as Work
     from boxwork.app import open as open
     from boxwork.box import Derivation as Derivation
     from boxwork.box import derivation as derivation
+    from boxwork.content import tree as tree
+    from boxwork.content.standalone import open_content as open_content
+    from boxwork.content.standalone import sweep as sweep
     from boxwork.content.tree import Tree as Tree
     from boxwork.derive.handles import Blob as Blob
     from boxwork.derive.handles import File as File

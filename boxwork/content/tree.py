@@ -9,14 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import BinaryIO, Protocol
 
-from boxwork.content.tree_checkout import CopyMode, checkout, switch
+from boxwork.content.staging import remove, take_place
+from boxwork.content.tree_checkout import CopyMode, checkout, leads_out, switch
 from boxwork.content.tree_commit import commit
 from boxwork.content.tree_index import TABLES, TreeIndex
-from boxwork.content.tree_value import HEADER, Change, Tree, TreeEntry, decode, diff, encode, is_tree, references
+from boxwork.content.tree_value import (
+    DEPTH_MAX,
+    HEADER,
+    Change,
+    Tree,
+    TreeEntry,
+    decode,
+    diff,
+    encode,
+    is_tree,
+    references,
+)
 from boxwork.errors import BlobCorrupt, TooLarge
 from boxwork.keys import Ref, ref_of
 
 __all__ = [
+    "DEPTH_MAX",
     "TABLES",
     "Change",
     "CopyMode",
@@ -30,8 +43,11 @@ __all__ = [
     "encode",
     "follower",
     "is_tree",
+    "leads_out",
     "references",
+    "remove",
     "switch",
+    "take_place",
 ]
 
 

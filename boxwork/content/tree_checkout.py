@@ -230,7 +230,7 @@ class _Writer:
                 self.tell()
 
     def _link(self, fd: int, entry: TreeEntry, path: str) -> None:
-        if self._symlinks == "refuse" or (self._symlinks == "inside" and _leaves(path, entry.target)):
+        if self._symlinks == "refuse" or (self._symlinks == "inside" and leads_out(path, entry.target)):
             raise BadInput(
                 f"{path + entry.name!r} is a symbolic link to {entry.target!r}, which"
                 f" symlinks={self._symlinks!r} does not allow",
@@ -387,7 +387,7 @@ class _Writer:
         return True
 
 
-def _leaves(path: str, target: str) -> bool:
+def leads_out(path: str, target: str) -> bool:
     """Does a link in the directory `path` (relative to the tree) with this target lead out of the tree."""
     if target.startswith("/"):
         return True

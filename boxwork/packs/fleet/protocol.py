@@ -235,6 +235,12 @@ def verify(public: bytes, signed: Signed) -> Desired:
             " or another server signed it",
             digest=signed.digest,
         ) from None
+    return read_document(signed)
+
+
+def read_document(signed: Signed) -> Desired:
+    """The document in it, whoever signed it: for what was verified before and kept."""
+    document = signed.document.encode()
     _check_format(document)
     try:
         desired = _desired.decode(document)

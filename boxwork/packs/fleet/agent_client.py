@@ -1,0 +1,160 @@
+"""The host's end of the line: asks one of its servers, and the next one when that does not answer.
+
+One connection at a time, kept open between questions.  Every wait has a limit and every body a size; what comes back
+is bytes of a stranger until `protocol.verify` and the hashes have said otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ssl
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from boxwork import Ref, errors
+from boxwork.packs.fleet.protocol import DOCUMENT_BYTES_MAX, Report, Signed, read_signed
+
+# To connect, and for the server to begin its answer after the wait that was asked for.  Unit: s.
+CONNECT_S = 5.0
+ANSWER_S = 15.0
+# A piece of a blob as it is written on.  Unit: bytes.
+PIECE_BYTES = 256 * 1024
+# The part of an error's body that is quoted.  Unit: bytes.
+ERROR_BYTES_MAX = 300
+
+
+class Unreachable(errors.StorageError):
+    """No answer, or not one of a fleet's server: the host stays as it is and asks again."""
+
+    code = "fleet.unreachable"
+
+
+class Client:
+    """Asks `servers` in turn; `at` is the one that answered last."""
+
+    def __init__(self, servers: Sequence[str], host: str, token: str = "", authority: str | None = None) -> None:
+        if not servers:
+            raise errors.BadInput("an agent needs a server: --server URL")
+        self.servers = [_checked(server) for server in servers]
+        self.at = 0
+        self._host = quote(host)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._authority = authority
+        self._connection: http.client.HTTPConnection | None = None
+
+    @property
+    def server(self) -> str:
+        return self.servers[self.at]
+
+    def next_server(self) -> None:
+        """Turn to another server, if there is one."""
+        self.close()
+        self.at = (self.at + 1) % len(self.servers)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def ask(self, digest: str, wait_s: float) -> Signed | None:
+        """What this host should be, or None if it has that already.  Raises `Unreachable`, `BadInput`."""
+        path = f"/fleet/hosts/{self._host}?digest={digest}&wait_s={wait_s:.3f}"
+        with self._answer("GET", path, wait_s=wait_s) as answer:
+            if answer.status == 304:
+                answer.read()
+                return None
+            self._expect(answer, path)
+            return read_signed(self._body(answer, DOCUMENT_BYTES_MAX))
+
+    def blob(self, ref: Ref, bytes_max: int) -> Iterator[bytes]:
+        """The bytes of a blob, at most so many; whoever takes them checks their hash."""
+        path = f"/fleet/hosts/{self._host}/blobs/{ref}"
+        with self._answer("GET", path) as answer:
+            self._expect(answer, path)
+            total = 0
+            while piece := answer.read(PIECE_BYTES):
+                total += len(piece)
+                if total > bytes_max:
+                    raise errors.BlobCorrupt(f"{ref} is longer than the {bytes_max} bytes its tree says", ref=ref)
+                yield piece
+
+    def report(self, report: Report) -> None:
+        """Hand a report over; the server has it on disk when this returns."""
+        path = f"/fleet/hosts/{self._host}/reports"
+        with self._answer("POST", path, msgspec.json.encode(report)) as answer:
+            self._expect(answer, path)
+            self._body(answer, DOCUMENT_BYTES_MAX)
+
+    # --- one question
+
+    @contextlib.contextmanager
+    def _answer(
+        self, method: str, path: str, body: bytes | None = None, wait_s: float = 0.0
+    ) -> Iterator[http.client.HTTPResponse]:
+        try:
+            yield self._ask(method, path, body, wait_s)
+        except (OSError, http.client.HTTPException) as reason:
+            self.close()
+            raise Unreachable(f"{self.server} does not answer: {reason or type(reason).__name__}") from reason
+        except BaseException:
+            self.close()  # half an answer is left in it
+            raise
+
+    def _ask(self, method: str, path: str, body: bytes | None, wait_s: float) -> http.client.HTTPResponse:
+        headers = {**self._headers, **({"Content-Type": "application/json"} if body is not None else {})}
+        kept = self._connection is not None
+        for attempt in (0, 1):
+            connection = self._connection or self._connect()
+            if connection.sock is not None:
+                connection.sock.settimeout(wait_s + ANSWER_S)
+            try:
+                connection.request(method, self._prefix + path, body, headers)
+                return connection.getresponse()
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                # A kept connection may have been closed while it lay idle; a new one is not tried twice.
+                self.close()
+                if attempt or not kept:
+                    raise
+        raise errors.InvariantBroken("a question was neither answered nor refused")
+
+    def _connect(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self.server)
+        self._prefix = parts.path.rstrip("/")
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=self._authority)
+            connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=CONNECT_S, context=context)
+        else:
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=CONNECT_S)
+        connection.connect()
+        self._connection = connection
+        return connection
+
+    _prefix = ""
+
+    def _expect(self, answer: http.client.HTTPResponse, path: str) -> None:
+        if answer.status == 200:
+            return
+        said = answer.read(ERROR_BYTES_MAX).decode("utf-8", "replace")
+        message = f"{self.server} answered {answer.status} to {path.partition('?')[0]}: {said}"
+        if answer.status in (401, 403):
+            raise errors.Forbidden(f"{message}; give the agent the right --token-file", status=answer.status)
+        if answer.status == 404:
+            raise errors.NotFound(message, status=404)
+        raise Unreachable(message, status=answer.status)
+
+    def _body(self, answer: http.client.HTTPResponse, bytes_max: int) -> bytes:
+        data = answer.read(bytes_max + 1)
+        if len(data) > bytes_max:
+            raise errors.TooLarge(f"{self.server} answered with more than {bytes_max} bytes")
+        return data
+
+
+def _checked(server: str) -> str:
+    parts = urlsplit(server)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise errors.BadInput(f"--server {server!r} is not an address: write http://name:port or https://name")
+    return server.rstrip("/")

@@ -1,0 +1,187 @@
+"""Making a version ready on a host: fetch what is lacking, look at all of it, write it down, verify what was written.
+
+Everything about a tree is judged before a byte of it is written outside the store: names that double when case or
+Unicode form is ignored, links that leave the tree, sizes.  (A tree cannot spell a device, a hard link, `..` or an
+absolute name at all: `boxwork.tree.decode` refuses such bytes.)  A version is filled in a directory of its own and
+takes its name with one rename, so whatever has a name in `versions` is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from boxwork import Ref, Tree, errors, tree
+from boxwork.packs.fleet.agent_memory import storage_error, sync_directory
+from boxwork.packs.fleet.agent_secrets import Secrets, refers
+
+Fetch = Callable[[Ref, int], Iterable[bytes]]
+
+VERSIONS = "versions"
+# The directory that is being filled; a killed agent leaves it, and the next one begins it anew.
+MAKING = ".making"
+# The list of one directory's names, about 600,000 of them.  Unit: bytes.
+DIRECTORY_BYTES_MAX = 64 * 1024 * 1024
+# A file in which secrets are looked for is a text that people write.  Unit: bytes.
+SECRET_FILE_BYTES_MAX = 4 * 1024 * 1024
+# Blobs that are put in one group.  Unit: bytes.
+GROUP_BYTES = 4 * 1024 * 1024
+
+
+class Stage:
+    """Fetches and checks out versions under `root`/versions."""
+
+    def __init__(self, root: Path, content: Any, secrets: Secrets, bytes_max: int, names_max: int) -> None:
+        self.versions = root / VERSIONS
+        self._content = content
+        self._secrets = secrets
+        self._bytes_max = bytes_max
+        self._names_max = names_max
+
+    def fetch(self, ref: Ref, fetch: Fetch) -> int:
+        """Get the blobs of this tree that are not here yet; how many came.
+
+        Raises `BlobCorrupt` for bytes that are not what their name promises, `BadInput` or `TooLarge` for a tree
+        that no host should hold, `StorageFull` when there is no room.
+        """
+        walk = _Walk(self._bytes_max, self._names_max)
+        fetched = 0
+        todo: list[tuple[str, Ref]] = [("", ref)]
+        files: dict[Ref, int] = {}
+        while todo:
+            prefix, here = todo.pop()
+            if not self._content.has(here):
+                self._content.put_stream(fetch(here, DIRECTORY_BYTES_MAX), durable=False, expect=here)
+                fetched += 1
+            for entry in walk.directory(prefix, tree.decode(self._content.get(here), here)):
+                if entry.kind == "directory":
+                    todo.append((f"{prefix}{entry.name}/", entry.content))
+                elif entry.kind == "file" and files.setdefault(entry.content, entry.size) != entry.size:
+                    raise errors.BlobCorrupt(f"the tree {ref} gives one blob two sizes: {entry.content}", ref=ref)
+        lacking = [(blob, size) for blob, size in files.items() if not self._content.has(blob)]
+        for blob, size in lacking:
+            self._content.put_stream(fetch(blob, size), durable=False, expect=blob)
+        return fetched + len(lacking)
+
+    def make(self, name: str, ref: Ref, secrets: Sequence[str]) -> list[str]:
+        """Write the tree down as `versions/<name>`; the answer is which files hold secrets.
+
+        What stands under that name already is replaced in one step.
+        """
+        making = self.versions / MAKING
+        value = Tree(ref, self._content)
+        try:
+            self.versions.mkdir(mode=0o755, parents=True, exist_ok=True)
+            tree.checkout(self._content, value, making, mode="copy", replace=True, symlinks="inside", durable=True)
+            filled = self._fill(making, value, tuple(secrets)) if secrets else []
+            found = actual(self._content, making, filled)
+            if differences(value, found, filled):
+                raise errors.StorageError(f"what was written to {making} is not what was asked for: is the disk ill?")
+            self._take_name(making, self.versions / name)
+        except OSError as reason:
+            raise storage_error(making, reason) from reason
+        return filled
+
+    def _take_name(self, making: Path, place: Path) -> None:
+        # A version that lies there already has drifted; it may be the one that runs, so it is swapped whole.
+        tree.take_place(making, place, replace=True)
+        if making.exists():
+            tree.remove(making)
+        sync_directory(self.versions)
+
+    def _fill(self, directory: Path, value: Tree, secrets: tuple[str, ...]) -> list[str]:
+        """Put the secrets in; only files that ask for one are written again."""
+        filled = []
+        for path, entry in value.walk():
+            if entry.kind != "file" or entry.size > SECRET_FILE_BYTES_MAX:
+                continue
+            data = self._content.get(entry.content)
+            if not refers(data, secrets):
+                continue
+            target = directory / path
+            spare = target.with_name(f".{target.name[:200]}.secret")
+            fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                os.fchmod(fd, 0o600 | (entry.mode & stat.S_IXUSR))
+                file.write(self._secrets.fill(data, secrets))
+                file.flush()
+                os.fsync(fd)
+            os.replace(spare, target)
+            filled.append(path)
+        return filled
+
+    def keep_only(self, names: Iterable[str]) -> list[str]:
+        """Remove every other version; the answer is which went."""
+        wanted = set(names)
+        gone = []
+        try:
+            for entry in list(os.scandir(self.versions)):
+                if entry.name not in wanted and not entry.name.startswith("."):
+                    # First out of the way, so that what is half removed has no version's name.
+                    dead = self.versions / f".gone-{entry.name}"
+                    if os.path.lexists(dead):
+                        tree.remove(dead)
+                    os.rename(entry.path, dead)
+                    gone.append(entry.name)
+            for entry in list(os.scandir(self.versions)):
+                if entry.name.startswith(".gone-"):
+                    tree.remove(Path(entry.path))
+        except FileNotFoundError:
+            pass
+        except OSError as reason:
+            raise storage_error(self.versions, reason) from reason
+        return gone
+
+
+class _Walk:
+    """What is true of the whole tree as it is walked: how much there is of it, and that nothing plays games."""
+
+    def __init__(self, bytes_max: int, names_max: int) -> None:
+        self._bytes_left, self._names_left = bytes_max, names_max
+        self._bytes_max, self._names_max = bytes_max, names_max
+
+    def directory(self, prefix: str, entries: Sequence[Any]) -> Iterator[Any]:
+        """The entries of one directory, each once it was looked at."""
+        if prefix.count("/") > tree.DEPTH_MAX:
+            raise errors.TooLarge(f"directories nest deeper than {tree.DEPTH_MAX} levels at {prefix[:200]!r}")
+        seen: dict[str, str] = {}
+        for entry in entries:
+            path = prefix + entry.name
+            self._names_left -= 1
+            self._bytes_left -= entry.size
+            if self._names_left < 0 or self._bytes_left < 0:
+                raise errors.TooLarge(
+                    f"this version has more than {self._names_max} names or {self._bytes_max} bytes: see the settings"
+                    " fleet.tree_names_max and fleet.tree_bytes_max",
+                    path=path,
+                )
+            folded = unicodedata.normalize("NFC", entry.name).casefold()
+            if (twin := seen.setdefault(folded, entry.name)) != entry.name:
+                raise errors.BadInput(
+                    f"{path!r} and {prefix + twin!r} are one name where case or Unicode form is ignored: rename one",
+                    path=path,
+                )
+            if entry.kind == "symlink" and tree.leads_out(prefix.rstrip("/"), entry.target):
+                raise errors.BadInput(
+                    f"{path!r} is a symbolic link to {entry.target!r}, which leads out of the version", path=path
+                )
+            yield entry
+
+
+def actual(content: Any, directory: Path, apart: Sequence[str]) -> Tree:
+    """The tree of what lies there now, by the stat index; `apart` are paths that are looked at otherwise."""
+    skipped = frozenset(apart)
+    ignore: Any = (lambda path, _: path in skipped) if skipped else ()
+    return tree.commit(content, directory, ignore=ignore, special="skip", durable=False)
+
+
+def differences(expected: Tree, found: Tree, apart: Sequence[str]) -> list[tree.Change]:
+    """How they differ, path by path, without the paths that are looked at otherwise."""
+    if expected == found:
+        return []
+    skipped = frozenset(apart)
+    return [change for change in tree.diff(expected, found) if change.path not in skipped]
