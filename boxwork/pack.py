@@ -24,6 +24,8 @@ ENTRY_POINTS = "boxwork.packs"
 
 Routes = Callable[[Any], list[Any]]  # work -> Starlette routes
 Opener = Callable[[Any], Any]  # work -> what the pack keeps while the node is open; has close()
+Door = Callable[[Any], Callable[[Any], bool]]  # work -> connection -> may this machine come in
+Commands = Callable[[Any], Any]  # the command line's context -> a cyclopts App
 Prepare = Callable[[Ref], tuple[Derivation[..., Any], dict[str, Any]]]
 Sample = Callable[[Path, Callable[[int, int], None]], int]
 
@@ -47,7 +49,10 @@ class Pack:
                   parameters in it), "parameters", "requestBody", "responses" of an OpenAPI operation
     settings      what can be set; names begin with the pack's name
     pages         entries in the navigation
-    commands      a command group for the command line, called with nothing, answers with a cyclopts App
+    commands      a command group, called with the command line's context (data directory, output, flags), answers
+                  with a cyclopts App
+    door          called with the open node, answers with a function of a connection: True lets a machine in that the
+                  guard does not know, because it shows what this pack gave it, for an address of this pack's own
     opener        called at the first `work.part(name)`, answers with the pack's own part of the node
     suffixes      the files of a folder that are this pack's, in lower case: (".jpg", ".png")
     prepare       called with the ref of such a file that was taken in, answers with a box and its inputs: what
@@ -63,7 +68,8 @@ class Pack:
     described: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     settings: tuple[Setting, ...] = ()
     pages: tuple[Page, ...] = ()
-    commands: Callable[[], Any] | None = None
+    commands: Commands | None = None
+    door: Door | None = None
     opener: Opener | None = None
     suffixes: tuple[str, ...] = ()
     prepare: Prepare | None = None

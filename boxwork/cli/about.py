@@ -57,4 +57,4 @@ def register(app: App, context: Context) -> None:
 
     for pack in packs:
         if pack.commands is not None:
-            app.command(pack.commands(), name=pack.name)
+            app.command(pack.commands(context), name=pack.name)

@@ -6,11 +6,12 @@ class, `Edge`, in the order: request id → limit of requests → guard → rout
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 from starlette.datastructures import MutableHeaders
@@ -33,6 +34,9 @@ from boxwork.serve.pulse.routes import routes as pulse_routes
 from boxwork.serve.state.routes import routes as state_routes
 
 log = logging.getLogger("boxwork.serve")
+
+# Has this machine shown what a pack gave it, for an address of that pack's own: then the guard is not asked.
+Door: TypeAlias = Callable[[HTTPConnection], bool]
 
 _REQUEST_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{REQUEST_ID_LENGTH_MAX}}}")
 
@@ -59,10 +63,13 @@ async def healthz(request: Request) -> Response:
 class Edge:
     """Every request passes here, and no other code decides about ids, errors, guards and timing."""
 
-    def __init__(self, work: Any, routes: list[BaseRoute], guard: Guard, ring: links.Links) -> None:
+    def __init__(
+        self, work: Any, routes: list[BaseRoute], guard: Guard, ring: links.Links, doors: Iterable[Door] = ()
+    ) -> None:
         settings = work.settings
         self.router = Router(routes, redirect_slashes=False)
         self.guard = guard
+        self.doors = tuple(doors)
         self.clock = work.clock
         self.pulse = work.pulse
         self.requests_max = settings.integer("serve.requests_max")
@@ -133,7 +140,8 @@ class Edge:
         try:
             if self.requests > self.requests_max and scope["path"] != "/healthz":
                 raise Busy(f"{self.requests_max} requests are being answered (setting serve.requests_max)")
-            await self.guard(connection)
+            if not any(door(connection) for door in self.doors):
+                await self.guard(connection)
             await self.router(scope, receive, named_send)
         except ClientLeft:
             status = status or 499  # nginx's number for "the client closed the request"
@@ -155,6 +163,19 @@ class Edge:
             page: Response = self.state.shell.error_page(Request(connection.scope), error, name)
             return page
         return error_reply(error, name)
+
+    @contextlib.contextmanager
+    def waiting(self, scope: Scope) -> Iterator[None]:
+        """For a route that holds a request until there is news: it is not counted or timed as being answered.
+
+        Whoever holds requests like this has a limit of its own for them.
+        """
+        scope["boxwork.endless"] = True
+        self.requests -= 1
+        try:
+            yield
+        finally:
+            self.requests += 1
 
     def _as_error(self, fault: Exception, scope: Scope) -> BoxworkError:
         if isinstance(fault, BoxworkError):
@@ -220,7 +241,8 @@ def asgi(work: Any, *, guard: Guard = loopback_only) -> ASGIApp:
     for pack in work.packs:
         if pack.routes is not None:
             routes.extend(pack.routes(work))
+    doors = [pack.door(work) for pack in work.packs if pack.door is not None]
     ring = links.Links(work.node.root / "keys", work.clock)
     if guard is loopback_only and work.settings.flag("serve.signed_links"):
         guard = links.local_or_signed(ring)
-    return Edge(work, routes, guard, ring)
+    return Edge(work, routes, guard, ring, doors)

@@ -1,0 +1,173 @@
+"""Where the command line hands in its orders: at the fleet itself, or at the server that owns its facts.
+
+Both counters take the same calls and answer with the same plain values.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode
+from urllib.request import ProxyHandler, Request, build_opener
+
+import msgspec
+
+from boxwork import errors
+from boxwork.packs.fleet import protocol
+from boxwork.packs.fleet.admission import token_of
+from boxwork.packs.fleet.conductor import Conductor
+from boxwork.packs.fleet.outlook import Outlook
+from boxwork.packs.fleet.plan import plan_of
+
+# A publication fills in every template for every host before it answers.  Unit: seconds.
+PATIENCE_S = 120.0
+
+
+class Counter(Protocol):
+    def state(self) -> Any: ...
+    def hosts(self, words: str, only: str) -> Any: ...
+    def host(self, host: str) -> Any: ...
+    def version(self, number: int) -> Any: ...
+    def difference(self, old: int, new: int) -> Any: ...
+    def history(self) -> Any: ...
+    def check(self) -> Any: ...
+    def publish(self, folder: Path, author: str, reason: str) -> Any: ...
+    def start(self, version: int, who: str, why: str, plan: dict[str, object]) -> Any: ...
+    def steer(self, number: int, action: str, who: str, why: str) -> Any: ...
+
+
+class Here:
+    """The fleet in this process."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.fleet = work.part("fleet")
+        self.outlook = Outlook(self.fleet)
+
+    def state(self) -> Any:
+        return _plain(self.outlook.state())
+
+    def hosts(self, words: str, only: str) -> Any:
+        return _plain(self.outlook.hosts(words, only))
+
+    def host(self, host: str) -> Any:
+        return _plain(self.outlook.host(host))
+
+    def version(self, number: int) -> Any:
+        return _plain(self.outlook.version(number))
+
+    def difference(self, old: int, new: int) -> Any:
+        return _plain(self.outlook.difference(old, new))
+
+    def history(self) -> Any:
+        return list(self.fleet.history())
+
+    def check(self) -> Any:
+        return _plain({"version": self.fleet.follow_source(), "source": self.fleet.facade.health})
+
+    def publish(self, folder: Path, author: str, reason: str) -> Any:
+        return _plain(self.fleet.publish(folder, author=author, reason=reason))
+
+    def start(self, version: int, who: str, why: str, plan: dict[str, object]) -> Any:
+        default = msgspec.to_builtins(Conductor(self.fleet).default_plan())
+        return _plain(self.fleet.start(version, plan_of({**default, **plan}), who=who, why=why))
+
+    def steer(self, number: int, action: str, who: str, why: str) -> Any:
+        state = {"pause": "paused", "resume": "running", "abort": "aborted"}[action]
+        return _plain(self.fleet.steer(number, state, who=who, why=why))
+
+
+class There:
+    """The fleet of a server, by its addresses.  Folders are put into the data directory, which both share."""
+
+    def __init__(self, work: Any, url: str) -> None:
+        self.work = work
+        self.url = url.rstrip("/")
+        # It is this machine, or one that was named: no proxy of the environment stands in between.
+        self._opener = build_opener(ProxyHandler({}))
+
+    def state(self) -> Any:
+        return self._ask("/fleet/state")
+
+    def hosts(self, words: str, only: str) -> Any:
+        return self._ask(f"/fleet/hosts.json?{urlencode({'q': words, 'only': only})}")
+
+    def host(self, host: str) -> Any:
+        return self._ask(f"/fleet/about/{quote(host, safe='')}")
+
+    def version(self, number: int) -> Any:
+        return self._ask(f"/fleet/versions/{number}")
+
+    def difference(self, old: int, new: int) -> Any:
+        return self._ask(f"/fleet/versions/{new}?against={old}")
+
+    def history(self) -> Any:
+        return self._ask("/fleet/history")
+
+    def check(self) -> Any:
+        return self._ask("/fleet/source", {})
+
+    def publish(self, folder: Path, author: str, reason: str) -> Any:
+        template = self.work.put_tree(folder).ref
+        return self._ask("/fleet/versions", {"template": template, "author": author, "reason": reason})
+
+    def start(self, version: int, who: str, why: str, plan: dict[str, object]) -> Any:
+        return self._ask("/fleet/rollouts", {"version": version, "who": who, "why": why, "plan": plan})
+
+    def steer(self, number: int, action: str, who: str, why: str) -> Any:
+        return self._ask(f"/fleet/rollouts/{number}/{action}", {"who": who, "why": why})
+
+    def _ask(self, path: str, order: Any = None) -> Any:
+        data = None if order is None else msgspec.json.encode(order)
+        request = Request(self.url + path, data, {"content-type": "application/json"})
+        try:
+            with self._opener.open(request, timeout=PATIENCE_S) as reply:
+                return json.load(reply)
+        except HTTPError as fault:
+            raise _as_error(fault) from None
+        except (URLError, OSError) as fault:
+            reason = getattr(fault, "reason", fault)
+            raise errors.Busy(
+                f"another process owns the facts, and there is no server at {self.url} ({reason}): give --server URL"
+            ) from None
+
+
+class OrderRefused(errors.BoxworkError):
+    """The server said no; the message is its own."""
+
+    code = "fleet.refused"
+    status = 409
+    retry = "never"
+
+
+def _as_error(fault: HTTPError) -> errors.BoxworkError:
+    try:
+        told = json.loads(fault.read(64 * 1024))
+        return OrderRefused(str(told["message"]), **dict(told.get("details") or {}))
+    except (ValueError, KeyError, TypeError):
+        return OrderRefused(f"the server answered {fault.code} {fault.reason}")
+
+
+def counter(work: Any, server: str) -> Counter:
+    """At the server that is named, else here; if another process owns the facts, at the server of the settings."""
+    if server:
+        return There(work, server)
+    try:
+        here = Here(work)
+        here.fleet.mirror  # noqa: B018 - the first look opens the facts, if nobody else has them
+        return here
+    except errors.StateInUse:
+        settings = work.settings
+        return There(work, f"http://{settings.text('serve.host')}:{settings.integer('serve.port')}")
+
+
+def token(work: Any, host: str) -> str:
+    """The token of a host; it needs the key alone, so it is made here also beside a running server."""
+    msgspec.convert(host, protocol.Host)
+    return token_of(work.part("fleet").private_key, host)
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value, enc_hook=str)

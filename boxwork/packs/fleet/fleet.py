@@ -1,0 +1,360 @@
+"""The fleet of one node: what is published, what each host shall be, and moving it.  The command line and the edge
+both stand on this; what decides is in `decisions` and `plan`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+from boxwork import Ref, errors
+from boxwork.packs.fleet import decisions, protocol
+from boxwork.packs.fleet.bundle import Bundles, Content
+from boxwork.packs.fleet.decisions import Assigned, Rollout, State, Version
+from boxwork.packs.fleet.facade import Facade, difference
+from boxwork.packs.fleet.mirror import Mirror
+from boxwork.packs.fleet.plan import Plan, order
+from boxwork.packs.fleet.protocol import Desired, Signed
+from boxwork.packs.fleet.release import Kind, kinds_of
+from boxwork.packs.fleet.table import Raw, Table, check
+
+KEY_FILE = "fleet.ed25519"
+# Tables and templates of so many versions stay in memory: the present one, the one before, and one somebody looks at.
+TABLES_KEPT = 8
+# Contents in memory, of all hosts and releases.  Unit: contents; about 1 KiB each, so 50 MiB at most.
+CONTENTS_KEPT = 50_000
+
+
+class Fleet:
+    """Safe from several threads.  The first call that needs the facts opens them: from then on this process owns them."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.facade = Facade(work, work.settings.text("fleet.source"))
+        self._lock = threading.RLock()
+        self._mirror: Mirror | None = None
+        self._tables: OrderedDict[Ref, Table] = OrderedDict()
+        self._bundles: OrderedDict[Ref, Bundles] = OrderedDict()
+        self._contents: OrderedDict[tuple[str, int], Content] = OrderedDict()
+        self._signed: dict[str, tuple[Assigned, Signed]] = {}
+        self._private = b""
+        self.conductor: Any = None
+
+    def close(self) -> None:
+        if self.conductor is not None:
+            self.conductor.stop()
+        if self._mirror is not None:
+            self._mirror.close()
+
+    # --- looking
+
+    @property
+    def mirror(self) -> Mirror:
+        """The facts as they are now."""
+        with self._lock:
+            if self._mirror is None:
+                self._mirror = Mirror(self.work)
+            self._mirror.catch_up()
+            return self._mirror
+
+    @property
+    def private_key(self) -> bytes:
+        """What documents are signed with: made at the first need, mode 0600, beside the other keys."""
+        with self._lock:
+            if not self._private:
+                self._private = _key_at(Path(self.work.node.root) / "keys" / KEY_FILE)
+            return self._private
+
+    def version(self, number: int) -> Version:
+        """Raises `NotFound`."""
+        mirror = self.mirror
+        found = mirror.versions.get(number)
+        if found is None:
+            known = f"there are 1 to {mirror.latest}" if mirror.latest else "nothing is published yet"
+            raise errors.NotFound(f"there is no version {number}: {known}", version=number)
+        return found
+
+    def table(self, version: Version) -> Table:
+        with self._lock:
+            table = self._tables.get(version.table)
+            if table is None:
+                table = self._tables[version.table] = Table.from_bytes(self.work.get(version.table))
+                _trim(self._tables, TABLES_KEPT)
+            return table
+
+    def kinds(self, template: Ref) -> dict[str, Kind]:
+        return self._bundles_of(template).kinds
+
+    def _bundles_of(self, template: Ref) -> Bundles:
+        with self._lock:
+            found = self._bundles.get(template)
+            if found is None:
+                found = self._bundles[template] = Bundles(self.work, kinds_of(self.work.tree(template)))
+                _trim(self._bundles, TABLES_KEPT)
+            return found
+
+    def content(self, host: str, number: int) -> Content | None:
+        """What a host is in a version; None if it is not in it."""
+        if number == 0:
+            return None
+        key = (host, number)
+        with self._lock:
+            known = self._contents.get(key)
+            if known is not None:
+                return known
+            version = self.version(number)
+            row = self.table(version).rows.get(host)
+            if row is None:
+                return None
+            made = self._bundles_of(version.template).content(host, row)
+            self._contents[key] = made
+            _trim(self._contents, CONTENTS_KEPT)
+            return made
+
+    def desired(self, host: str) -> Signed | None:
+        """What a host shall be, signed; None if it is in no release.
+
+        It is a function of the host's assignment alone, so it is made once for each.
+        """
+        assigned = self.mirror.assigned.get(host)
+        if assigned is None or assigned.release == 0:
+            return None
+        known = self._signed.get(host)
+        if known is not None and known[0] == assigned:
+            return known[1]
+        content = self.content(host, assigned.release)
+        if content is None:  # the version is there, so its row is
+            raise errors.NotFound(f"{host} is not in version {assigned.release}", host=host)
+        document = Desired(
+            host=host,
+            epoch=self.mirror.epoch,
+            position=assigned.position,
+            release=assigned.release,
+            rollback=assigned.rollback,
+            tree=content.tree,
+            effects=content.effects,
+            packages=content.packages,
+            hooks=content.hooks,
+            secrets=content.secrets,
+        )
+        signed = protocol.sign(self.private_key, document)
+        self._signed[host] = (assigned, signed)
+        return signed
+
+    def blob(self, host: str, ref: Ref) -> bytes:
+        """A blob that is in what this host is or was told to be.
+
+        What a quota took meanwhile is made again: it is derived.  Raises `NotFound` for anything else.
+        """
+        assigned = self.mirror.assigned.get(host)
+        for number in () if assigned is None else (assigned.release, assigned.before):
+            content = self.content(host, number)
+            if content is None:
+                continue
+            try:
+                held = self._refs_of(content.tree)
+            except errors.BlobMissing:
+                self._make_again(host, number)
+                held = self._refs_of(content.tree)
+            if ref in held:
+                try:
+                    data: bytes = self.work.get(ref)
+                except errors.BlobMissing:
+                    self._make_again(host, number)
+                    data = self.work.get(ref)
+                return data
+        raise errors.NotFound(f"there is no {ref} for {host}", ref=str(ref), host=host)
+
+    def _make_again(self, host: str, number: int) -> None:
+        with self._lock:
+            version = self.version(number)
+            bundles = Bundles(self.work, self.kinds(version.template))
+            bundles.content(host, self.table(version).rows[host])
+
+    def _refs_of(self, tree: Ref) -> set[Ref]:
+        return {tree, *(entry.ref for _, entry in self.work.tree(tree).walk() if entry.ref is not None)}
+
+    # --- publishing
+
+    def publish(
+        self, template: Path | Ref, *, author: str, reason: str, follow: bool = False, after: int | None = None
+    ) -> Version:
+        """A new version of templates with the rows that the source has now.
+
+        Everything is checked before anybody is told: the release's manifest, every row, and that every template can
+        be filled in for every host.  Raises what says which of it is wrong.
+        """
+        ref = template if isinstance(template, Ref) else self.work.put_tree(template).ref
+        kinds = self.kinds(ref)
+        if self.facade.source is None:
+            raise errors.BadInput("no source of hosts is set: set fleet.source, for example csv:/etc/fleet/hosts.csv")
+        latest = self.mirror.latest
+        try:
+            table = self.facade.table(kinds)
+        except errors.BoxworkError as fault:
+            if latest == 0 or fault.code != "fleet.source":
+                raise
+            # The store is away: the rows that were good last are the rows.
+            good = self.table(self.version(latest)).rows
+            table = check([Raw("the last good row", {"host": host, **row}) for host, row in good.items()], kinds)
+        return self._put_version(ref, table, author, reason, "", follow, after)
+
+    def follow_source(self) -> Version | None:
+        """Look at the source; a new version if its rows are not those of the newest one.
+
+        Raises `SourceFailed` or `BadTable`: then nothing changes.
+        """
+        mirror = self.mirror
+        if mirror.latest == 0:
+            return None
+        last = self.version(mirror.latest)
+        table = self.facade.table(self.kinds(last.template))
+        if table.ref == last.table:
+            return None
+        reason = difference(self.table(last), table)
+        return self._put_version(
+            last.template, table, "the source", reason, self.facade.name, self.follows, mirror.latest
+        )
+
+    @property
+    def follows(self) -> bool:
+        return self.work.settings.text("fleet.on_source_change") == "rollout"
+
+    def _put_version(
+        self, template: Ref, table: Table, author: str, reason: str, source: str, follow: bool, after: int | None
+    ) -> Version:
+        if not reason.strip():
+            raise errors.BadInput("a version has a reason: say why (--reason), whoever looks at it at night thanks you")
+        bundles = self._bundles_of(template)
+        for _ in bundles.contents(table):  # every template is filled in for every host, before there is a version
+            pass
+        # The pins come first: a version that is committed has what it names.
+        self.work.pin(template, f"fleet.template.{template}")
+        data = table.to_bytes()
+        self.work.put(data, pin=f"fleet.table.{table.ref}")
+        if not self.mirror.epoch:
+            self.work.commit(decisions.begin, epoch=self.work.clock.token(16))
+        version: Version = self.work.commit(
+            decisions.publish,
+            template=template,
+            table=table.ref,
+            author=author,
+            reason=reason,
+            source=source,
+            follow=follow,
+            after=after,
+        )
+        return version
+
+    # --- moving
+
+    def cohort(self, number: int) -> list[str]:
+        """The hosts that a rollout of this version would change, by name."""
+        version, mirror = self.version(number), self.mirror
+        rows = self.table(version).rows
+        changed = [host for host in rows if self._differs(host, number, mirror.assigned.get(host))]
+        gone = [host for host, assigned in mirror.assigned.items() if assigned.release and host not in rows]
+        return sorted(changed + gone)
+
+    def _differs(self, host: str, number: int, assigned: Assigned | None) -> bool:
+        if assigned is None or assigned.release == 0:
+            return True
+        return assigned.release != number and self.content(host, assigned.release) != self.content(host, number)
+
+    def start(self, number: int, plan: Plan, *, who: str, why: str) -> Rollout:
+        """Begin to move the fleet; the conductor of the serving process takes the steps."""
+        cohort = self.cohort(number)
+        if not cohort:
+            raise errors.BadInput(f"every host is what version {number} says already", version=number)
+        rollout: Rollout = self.work.commit(
+            decisions.start, to=number, cohort=len(cohort), plan=plan, by=who, why=why or self.version(number).reason
+        )
+        return rollout
+
+    def take_step(self, rollout: Rollout, why: str) -> Rollout:
+        """The next hosts of the cohort get their release."""
+        mirror = self.mirror
+        left = [host for host in self.cohort(rollout.to) if _not_moved(mirror.assigned.get(host), rollout.number)]
+        count = rollout.plan.reach(rollout.step + 1, rollout.cohort) - rollout.moved
+        if rollout.plan.reach(rollout.step + 1, rollout.cohort) >= rollout.cohort:
+            count = len(left)
+        rows = self.table(self.version(rollout.to)).rows
+        chosen = order(rollout.number, left)[: max(0, count)]
+        moves = [(host, rollout.to if host in rows else 0) for host in chosen]
+        moved: Rollout = self.work.commit(
+            decisions.advance, number=rollout.number, step=rollout.step, hosts=moves, why=why
+        )
+        self.mirror.catch_up()
+        return moved
+
+    def steer(self, number: int, state: State, *, who: str, why: str) -> Rollout:
+        """pause (`paused`), resume (`running`), abort (`aborted`: what was moved goes back)."""
+        if state in ("aborted", "reverted"):
+            rollout: Rollout = self.work.commit(decisions.revert, number=number, state=state, by=who, why=why)
+        else:
+            rollout = self.work.commit(decisions.steer, number=number, state=state, by=who, why=why)
+        self.mirror.catch_up()
+        return rollout
+
+    def present(self) -> int:
+        """The version that the fleet is at or is moving to: of the newest rollout that was not taken back."""
+        mirror = self.mirror
+        for number in range(mirror.last_rollout, 0, -1):
+            rollout = mirror.rollouts.get(number)
+            if rollout is not None and rollout.state in ("running", "paused", "done"):
+                return rollout.to
+        return 0
+
+    def history(self) -> Iterator[dict[str, Any]]:
+        """Versions and what happened in rollouts, newest first: who, when, why."""
+        mirror = self.mirror
+        told: list[dict[str, Any]] = [
+            {"at_ns": v.at_ns, "what": f"version {v.number}", "who": v.author, "why": v.reason}
+            for v in mirror.versions.values()
+        ]
+        for rollout in mirror.rollouts.values():
+            told += [
+                {"at_ns": event.at_ns, "what": f"rollout {rollout.number} {event.what}", "who": event.who, "why": event.why}
+                for event in rollout.events
+            ]
+        yield from sorted(told, key=lambda row: row["at_ns"], reverse=True)
+
+
+def _not_moved(assigned: Assigned | None, rollout: int) -> bool:
+    return assigned is None or assigned.rollout != rollout
+
+
+def _trim(held: OrderedDict[Any, Any], most: int) -> None:
+    while len(held) > most:
+        held.popitem(last=False)
+
+
+def _key_at(path: Path) -> bytes:
+    """The key in this file; a new one, on disk before it is used, if there is none."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data = protocol.new_key()
+        half = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(half, path)  # whoever comes first wins, and both read the same key
+        except FileExistsError:
+            data = path.read_bytes()
+        finally:
+            half.unlink()
+    if len(data) != protocol.KEY_BYTES:
+        raise errors.StorageError(f"{path} has {len(data)} bytes, a key has {protocol.KEY_BYTES}: restore it")
+    return data
+
+

@@ -1,0 +1,98 @@
+"""The fleet's facts in memory, as they are committed: what 5,000 waiting hosts and a page are answered from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from boxwork import errors
+from boxwork.packs.fleet.decisions import Assigned, Rollout, Status, Version
+
+PREFIX = ("fleet",)
+Moved = Callable[[set[str]], None]
+
+
+class Mirror:
+    """Follows the log.  `catch_up` takes what came since; every reader calls it, so nobody reads yesterday's fact."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.epoch = ""
+        self.latest = 0
+        self.active = 0
+        self.last_rollout = 0
+        self.versions: dict[int, Version] = {}
+        self.assigned: dict[str, Assigned] = {}
+        self.rollouts: dict[int, Rollout] = {}
+        self.status: dict[str, Status] = {}
+        self.moved: list[Moved] = []
+        # Grows with every change, so that a page knows whether there is anything to tell.
+        self.changes = 0
+        self._lock = threading.RLock()
+        self._watch = work.watch(PREFIX)
+        self._read_all()
+
+    def close(self) -> None:
+        self._watch.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something changes, at most `timeout_s`."""
+        self._apply_from(lambda: self._watch.wait(timeout_s))
+
+    def catch_up(self) -> None:
+        self._apply_from(self._watch.take)
+
+    def rollout(self) -> Rollout | None:
+        """The one that is not over."""
+        return self.rollouts.get(self.active) if self.active else None
+
+    def _apply_from(self, take: Callable[[], list[Any]]) -> None:
+        try:
+            changes = take()
+        except errors.Lagged:
+            self._read_all()
+            return
+        if changes:
+            with self._lock:
+                moved = {host for change in changes if (host := self._apply(change.key, change.value))}
+                self.changes += 1
+            self._tell(moved)
+
+    def _read_all(self) -> None:
+        with self._lock, self.work.read() as facts:
+            for held in (self.versions, self.assigned, self.rollouts, self.status):
+                held.clear()
+            self.active = 0
+            for key, value in facts.scan(PREFIX):
+                self._apply(key, value)
+            self.changes += 1
+        self._tell(set(self.assigned))
+
+    def _apply(self, key: Any, value: Any) -> str:
+        """One fact; the answer is the host whose assignment it is."""
+        match key:
+            case (_, "status", str(host)):
+                _keep(self.status, host, value)
+            case (_, "assigned", str(host)):
+                _keep(self.assigned, host, value)
+                return host
+            case (_, "versions", int(number)):
+                _keep(self.versions, number, value)
+            case (_, "rollouts", int(number)):
+                _keep(self.rollouts, number, value)
+            case (_, "epoch" | "latest" | "active" | "last_rollout" as name):
+                setattr(self, name, value if value is not None else 0)
+        return ""
+
+    def _tell(self, hosts: set[str]) -> None:
+        if hosts:
+            for listener in self.moved:
+                listener(hosts)
+
+
+def _keep(held: dict[Any, Any], name: Any, value: Any) -> None:
+    if value is None:
+        held.pop(name, None)
+    else:
+        held[name] = value

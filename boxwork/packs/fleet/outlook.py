@@ -1,0 +1,222 @@
+"""The fleet as people look at it: hosts by version, one host, one version and its difference, rollouts."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import msgspec
+
+from boxwork import Ref, errors
+from boxwork import tree as trees
+from boxwork.packs.fleet.decisions import Assigned, Rollout, Status
+from boxwork.packs.fleet.facade import difference
+from boxwork.packs.fleet.plan import order
+
+# Hosts in one answer: a page shows a grid of all of them, each 60 bytes.  Unit: hosts.
+HOSTS_MAX = 10_000
+# A host that has not spoken for so long is away.  Unit: seconds; two of an agent's longest questions.
+AWAY_S = 120.0
+# Lines of a file's difference, and bytes of a file that is compared at all: a page is for reading.
+LINES_MAX = 400
+FILE_BYTES_MAX = 256 * 1024
+FILES_MAX = 100
+
+
+def condition(assigned: Assigned | None, status: Status | None, now_ns: int) -> str:
+    """One word for how a host is: new, left, moving, failed, unwell, drifted, away or well."""
+    if assigned is None:
+        return "new"
+    if assigned.release == 0:
+        return "left"
+    if status is None:
+        return "moving" if assigned.before else "new"
+    if status.failed >= assigned.position:
+        return "failed"
+    if status.report.position < assigned.position:
+        return "moving"
+    if now_ns - status.at_ns > AWAY_S * 1e9:
+        return "away"
+    if not status.report.healthy:
+        return "unwell"
+    return "drifted" if status.report.drift_count or status.report.drift else "well"
+
+
+class Outlook:
+    """Over one fleet; everything is answered from memory but the differences."""
+
+    def __init__(self, fleet: Any) -> None:
+        self.fleet = fleet
+        self.work = fleet.work
+
+    def state(self) -> dict[str, Any]:
+        """What the page shows, and what goes to it live."""
+        mirror = self.fleet.mirror
+        now = self.work.clock.now_ns()
+        names = self._names()
+        by_release: dict[int, int] = {}
+        conditions: dict[str, int] = {}
+        saved_ms = 0.0
+        for host in names:
+            assigned, status = mirror.assigned.get(host), mirror.status.get(host)
+            runs = status.report.release if status is not None else 0
+            by_release[runs] = by_release.get(runs, 0) + 1
+            word = condition(assigned, status, now)
+            conditions[word] = conditions.get(word, 0) + 1
+            saved_ms += status.report.saved_total_ms if status is not None else 0.0
+        rollout = mirror.rollout() or mirror.rollouts.get(mirror.last_rollout)
+        health = self.fleet.facade.health
+        good_at = health.good_at_ns or self.fleet.facade.last_seen_ns()
+        return {
+            "changes": mirror.changes,
+            "now_ms": now // 1_000_000,
+            "hosts": len(names),
+            "latest": mirror.latest,
+            "present": self.fleet.present(),
+            "releases": [{"release": r, "hosts": n} for r, n in sorted(by_release.items(), reverse=True)],
+            "conditions": conditions,
+            "saved_ms": saved_ms,
+            "rollout": self.rollout_row(rollout) if rollout is not None else None,
+            "source": {
+                "name": health.source,
+                "problem": health.problem,
+                "age_s": (now - good_at) / 1e9 if good_at else None,
+                "rows": health.rows,
+            },
+        }
+
+    def _names(self) -> list[str]:
+        mirror = self.fleet.mirror
+        rows: Any = {}
+        if mirror.latest:
+            rows = self.fleet.table(self.fleet.version(mirror.latest)).rows
+        return sorted(rows.keys() | {host for host, one in mirror.assigned.items() if one.release})
+
+    def hosts(self, words: str = "", only: str = "") -> dict[str, Any]:
+        """Rows of the grid: name, what it shall be, what it is, how it is."""
+        mirror = self.fleet.mirror
+        now = self.work.clock.now_ns()
+        rows = []
+        for host in self._names():
+            if words and words not in host:
+                continue
+            assigned, status = mirror.assigned.get(host), mirror.status.get(host)
+            word = condition(assigned, status, now)
+            if only and word != only:
+                continue
+            report = status.report if status is not None else None
+            rows.append([
+                host,
+                assigned.release if assigned is not None else 0,
+                report.release if report is not None else 0,
+                word,
+                (report.drift_count or len(report.drift)) if report is not None else 0,
+                int((now - status.at_ns) / 1e9) if status is not None else None,
+            ])  # fmt: skip
+        return {"total": len(rows), "rows": rows[:HOSTS_MAX]}
+
+    def host(self, host: str) -> dict[str, Any]:
+        """Everything about one host.  Raises `NotFound`."""
+        mirror = self.fleet.mirror
+        assigned, status = mirror.assigned.get(host), mirror.status.get(host)
+        row: Any = None
+        if mirror.latest:
+            row = self.fleet.table(self.fleet.version(mirror.latest)).rows.get(host)
+        if assigned is None and status is None and row is None:
+            raise errors.NotFound(f"no version has a host {host[:80]!r}", host=host[:80])
+        content = self.fleet.content(host, assigned.release) if assigned is not None else None
+        files: list[dict[str, Any]] = []
+        if content is not None:
+            tree = self.work.tree(content.tree)
+            files = [
+                {"path": path, "ref": entry.ref, "bytes": entry.size, "mode": f"{entry.mode:04o}"}
+                for path, entry in tree.walk()
+                if entry.kind == "file"
+            ]
+        return {
+            "host": host,
+            "condition": condition(assigned, status, self.work.clock.now_ns()),
+            "assigned": assigned,
+            "content": content,
+            "files": files,
+            "status": status,
+            "row": row,
+        }
+
+    def rollout_row(self, rollout: Rollout) -> dict[str, Any]:
+        mirror = self.fleet.mirror
+        now = self.work.clock.now_ns()
+        words: dict[str, int] = {}
+        for host, assigned in mirror.assigned.items():
+            if assigned.rollout == rollout.number:
+                word = condition(assigned, mirror.status.get(host), now)
+                words[word] = words.get(word, 0) + 1
+        conductor = self.fleet.conductor
+        is_active = mirror.active == rollout.number
+        return {
+            **msgspec.to_builtins(rollout),
+            "steps": list(rollout.plan.steps(rollout.cohort)) if rollout.cohort else [],
+            "conditions": words,
+            "waiting_for": conductor.waiting_for if conductor is not None and is_active else "",
+            "is_over": not is_active,
+        }
+
+    def rollout(self, number: int) -> dict[str, Any]:
+        """One rollout with its hosts, in the order in which they go."""
+        mirror = self.fleet.mirror
+        rollout = mirror.rollouts.get(number)
+        if rollout is None:
+            raise errors.NotFound(f"there is no rollout {number}", rollout=number)
+        now = self.work.clock.now_ns()
+        moved = [host for host, assigned in mirror.assigned.items() if assigned.rollout == number]
+        hosts = [
+            [host, condition(mirror.assigned[host], mirror.status.get(host), now)] for host in order(number, moved)
+        ]
+        return {**self.rollout_row(rollout), "hosts": hosts[:HOSTS_MAX]}
+
+    def version(self, number: int) -> dict[str, Any]:
+        version = self.fleet.version(number)
+        mirror = self.fleet.mirror
+        return {
+            **msgspec.to_builtins(version),
+            "hosts": len(self.fleet.table(version).rows),
+            "assigned": sum(assigned.release == number for assigned in mirror.assigned.values()),
+            "files": [
+                {"path": path, "ref": entry.ref, "bytes": entry.size}
+                for path, entry in self.work.tree(version.template).walk()
+                if entry.kind == "file"
+            ],
+        }
+
+    def difference(self, old: int, new: int) -> dict[str, Any]:
+        """What differs between two versions: rows, and the files of the templates line by line."""
+        before, after = self.fleet.version(old), self.fleet.version(new)
+        changes = []
+        for change in trees.diff(self.work.tree(before.template), self.work.tree(after.template)):
+            if len(changes) >= FILES_MAX:
+                break
+            lines = self._lines(change.before, change.after)
+            changes.append({"path": change.path, "kind": change.kind, "lines": lines})
+        return {
+            "old": old,
+            "new": new,
+            "files": changes,
+            "rows": difference(self.fleet.table(before), self.fleet.table(after), most=50),
+        }
+
+    def _lines(self, old: Any, new: Any) -> list[str]:
+        """The lines that differ, as `diff -u` shows them."""
+        texts = []
+        for entry in (old, new):
+            if entry is None or entry.kind != "file":
+                texts.append("")
+            elif entry.size > FILE_BYTES_MAX:
+                return [f"(more than {FILE_BYTES_MAX // 1024} KiB, not compared line by line)"]
+            else:
+                texts.append(self._text(entry.content))
+        lines = list(difflib.unified_diff(*(text.splitlines() for text in texts), "before", "after", lineterm="", n=2))
+        return lines[2 : LINES_MAX + 2]
+
+    def _text(self, ref: Ref) -> str:
+        data: bytes = self.work.get(ref)
+        return data.decode("utf-8", "replace")

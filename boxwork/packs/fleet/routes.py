@@ -1,0 +1,314 @@
+"""What the pack answers over HTTP.
+
+for hosts (`protocol`):
+GET  /fleet/hosts/{host}?digest=&wait_s=    the document, or 304 when nothing changed for so long
+GET  /fleet/hosts/{host}/blobs/{ref}        a blob of its tree
+POST /fleet/hosts/{host}/reports            what it says of itself
+GET  /fleet/key                             the public key
+
+for people and programs:
+GET  /fleet/state                           hosts by version, the rollout, the source
+GET  /fleet/hosts.json?q=                   the hosts
+GET  /fleet/about/{host}                    one host, its document and its reports
+GET  /fleet/versions/{n}                    one version; `?against=m` its difference
+GET  /fleet/history
+POST /fleet/versions                        publish a release folder that is in the store, by its ref
+POST /fleet/rollouts                        start one
+POST /fleet/rollouts/{n}/{action}           pause, resume, abort
+GET  /fleet/events                          the state, live
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import anyio
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from boxwork import Ref, errors
+from boxwork.packs.fleet import pages, protocol
+from boxwork.packs.fleet.admission import door_of
+from boxwork.packs.fleet.conductor import Conductor
+from boxwork.packs.fleet.outlook import Outlook
+from boxwork.packs.fleet.plan import plan_of
+from boxwork.packs.fleet.reporting import Reporting
+from boxwork.packs.fleet.waiting import Waiting
+
+log = logging.getLogger("boxwork.fleet")
+
+# A document is of now, and only for the host it is for.
+PRIVATE = {"cache-control": "private, no-cache"}
+IMMUTABLE = {"cache-control": "private, max-age=31536000, immutable", "content-type": "application/octet-stream"}
+# A person's order or a report in JSON.  Unit: bytes; 100 paths of drift with long names are 30 KiB.
+BODY_BYTES_MAX = 256 * 1024
+ACK = msgspec.json.encode(protocol.Ack())
+
+
+class Desk:
+    """The endpoints, over one fleet."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        settings = work.settings
+        self.fleet = work.part("fleet")
+        self.app: Any = None
+        self.waiting = Waiting(settings.integer("fleet.waiting_max"), lambda: bool(self.app and self.app.state.stopping))
+        self.wait_s_max = min(settings.number("fleet.wait_s_max"), protocol.WAIT_S_MAX)
+        self.reporting = Reporting(work, settings.integer("fleet.reports_max"))
+        self.outlook = Outlook(self.fleet)
+        self.running = False
+        if settings.text("fleet.source"):
+            self.begin()
+
+    def begin(self) -> None:
+        """Open the facts and start the conductor: at once where a source is set, else when somebody asks."""
+        if not self.running:
+            self.running = True
+            self.fleet.mirror.moved.append(self.waiting.wake)
+            self.fleet.conductor = Conductor(self.fleet)
+            self.fleet.conductor.start()
+
+    async def _ready(self) -> Any:
+        if not self.running:
+            await anyio.to_thread.run_sync(self.begin)
+        return self.fleet
+
+    # --- for hosts
+
+    async def desired(self, request: Request) -> Response:
+        fleet = await self._ready()
+        host = host_of(request)
+        query = request.query_params
+        has = query.get("digest", "") or request.headers.get("if-none-match", "").strip('"')
+        wait_s = min(_number(query.get("wait_s", "0"), "wait_s"), self.wait_s_max)
+        reply = self._document(fleet, host, has)
+        if reply is not None or wait_s <= 0:
+            return reply or self._unchanged(fleet, host, has)
+        self.app = request.app
+        future = self.waiting.hold(host)
+        try:
+            reply = self._document(fleet, host, has)  # what came between the first look and the hold
+            if reply is None:
+                with request.app.waiting(request.scope):
+                    await self._news_or_end(request, future, wait_s)
+                reply = self._document(fleet, host, has)
+        finally:
+            self.waiting.leave(host, future)
+        return reply or self._unchanged(fleet, host, has)
+
+    async def _news_or_end(self, request: Request, future: asyncio.Future[None], wait_s: float) -> None:
+        """Until there is news, the time is over, the host hangs up, or the server stops."""
+        left = asyncio.ensure_future(_hung_up(request))
+        try:
+            await asyncio.wait({future, left}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+
+    def _document(self, fleet: Any, host: str, has: str) -> Response | None:
+        """The document, unless the host has it or there is none."""
+        signed = fleet.desired(host)
+        if signed is None or signed.digest == has:
+            return None
+        return Response(
+            msgspec.json.encode(signed),
+            200,
+            {"etag": f'"{signed.digest}"', "content-type": "application/json", **PRIVATE},
+        )
+
+    def _unchanged(self, fleet: Any, host: str, has: str) -> Response:
+        if fleet.desired(host) is None:
+            raise errors.NotFound(
+                f"{host} is in no release: add its row to the source, and roll that version out", host=host
+            )
+        return Response(None, 304, {"etag": f'"{has}"', **PRIVATE})
+
+    async def blob(self, request: Request) -> Response:
+        fleet = await self._ready()
+        ref = Ref.parse(request.path_params["ref"])
+        data = await anyio.to_thread.run_sync(fleet.blob, host_of(request), ref)
+        return Response(data, 200, {"etag": f'"{ref}"', **IMMUTABLE})
+
+    async def report(self, request: Request) -> Response:
+        await self._ready()
+        said = protocol.read_report(await body_of(request))
+        if said.host != host_of(request):
+            raise errors.BadInput(f"a report of {said.host!r} came to the address of {host_of(request)!r}")
+        await self.reporting.write(said)
+        return Response(ACK, 200, {"content-type": "application/json", "cache-control": "no-store"})
+
+    async def key(self, request: Request) -> Response:
+        fleet = await self._ready()
+        key = await anyio.to_thread.run_sync(lambda: fleet.private_key)
+        return json_reply({"public_key": protocol.public_key(key).hex(), "epoch": fleet.mirror.epoch})
+
+    # --- for people
+
+    async def state(self, request: Request) -> Response:
+        await self._ready()
+        return json_reply(await anyio.to_thread.run_sync(self.outlook.state))
+
+    async def hosts(self, request: Request) -> Response:
+        await self._ready()
+        query = request.query_params
+        only, words = query.get("only", ""), query.get("q", "")[:100]
+        return json_reply(await anyio.to_thread.run_sync(self.outlook.hosts, words, only))
+
+    async def about(self, request: Request) -> Response:
+        await self._ready()
+        return json_reply(await anyio.to_thread.run_sync(self.outlook.host, host_of(request)))
+
+    async def version(self, request: Request) -> Response:
+        await self._ready()
+        number = whole(request.path_params["number"])
+        against = request.query_params.get("against")
+        if against is None:
+            return json_reply(await anyio.to_thread.run_sync(self.outlook.version, number))
+        return json_reply(await anyio.to_thread.run_sync(self.outlook.difference, whole(against), number))
+
+    async def history(self, request: Request) -> Response:
+        fleet = await self._ready()
+        return json_reply(await anyio.to_thread.run_sync(lambda: list(fleet.history())))
+
+    async def publish(self, request: Request) -> Response:
+        fleet = await self._ready()
+        given = await order_of(request, Publish)
+        version = await anyio.to_thread.run_sync(
+            lambda: fleet.publish(Ref.parse(given.template), author=given.author, reason=given.reason)
+        )
+        return json_reply(version, 201)
+
+    async def start(self, request: Request) -> Response:
+        fleet = await self._ready()
+        given = await order_of(request, Start)
+        default: Any = fleet.conductor.default_plan()
+        plan = plan_of({**msgspec.to_builtins(default), **given.plan})
+        rollout = await anyio.to_thread.run_sync(
+            lambda: fleet.start(given.version, plan, who=given.who, why=given.why)
+        )
+        return json_reply(rollout, 201)
+
+    async def steer(self, request: Request) -> Response:
+        fleet = await self._ready()
+        number, action = whole(request.path_params["number"]), request.path_params["action"]
+        state = {"pause": "paused", "resume": "running", "abort": "aborted"}.get(action)
+        if state is None:
+            raise errors.NotFound(f"a rollout can be told to pause, resume or abort, not {action[:40]!r}")
+        given = await order_of(request, Steer)
+        return json_reply(
+            await anyio.to_thread.run_sync(lambda: fleet.steer(number, state, who=given.who, why=given.why))
+        )
+
+    async def check(self, request: Request) -> Response:
+        """`POST /fleet/source`: look at the source now."""
+        fleet = await self._ready()
+        version = await anyio.to_thread.run_sync(fleet.follow_source)
+        return json_reply({"version": version, "source": fleet.facade.health})
+
+
+class Publish(msgspec.Struct, forbid_unknown_fields=True):
+    template: str
+    author: str
+    reason: str
+
+
+class Start(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    who: str
+    why: str = ""
+    plan: dict[str, Any] = {}
+
+
+class Steer(msgspec.Struct, forbid_unknown_fields=True):
+    who: str
+    why: str
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def host_of(request: Request) -> str:
+    host: str = request.path_params["host"]
+    return host
+
+
+async def body_of(request: Request) -> bytes:
+    """The whole body, within the limit."""
+    pieces, size = [], 0
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > BODY_BYTES_MAX:
+                raise errors.TooLarge(f"the body has more than {BODY_BYTES_MAX:,} bytes")
+            pieces.append(piece)
+    except ClientDisconnect:
+        raise errors.BadInput("the body broke off") from None
+    return b"".join(pieces)
+
+
+async def order_of(request: Request, kind: Any) -> Any:
+    """What a person or a program asks for, as `kind`."""
+    if request.headers.get("content-type", "").split(";")[0] != "application/json":
+        raise errors.BadInput("an order is JSON: send it with content-type application/json")
+    try:
+        return msgspec.json.decode(await body_of(request), type=kind)
+    except msgspec.DecodeError as fault:
+        raise errors.BadInput(f"the order cannot be read: {fault}") from None
+
+
+def whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise errors.BadInput(f"{text[:20]!r} is no number of a version or rollout")
+    return int(text)
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        value = float(text)
+        if 0 <= value <= 86_400:
+            return value
+    except ValueError:
+        pass
+    raise errors.BadInput(f"{name}={text[:20]!r}: a number of seconds, please")
+
+
+def json_reply(value: Any, status: int = 200) -> Response:
+    return Response(
+        msgspec.json.encode(value, enc_hook=str),
+        status,
+        {"content-type": "application/json", "cache-control": "no-store"},
+    )
+
+
+def routes(work: Any) -> list[BaseRoute]:
+    desk = Desk(work)
+    shown = pages.Pages(desk)
+    return [
+        Route("/fleet", shown.fleet, methods=["GET"]),
+        Route("/fleet/host/{host}", shown.host, methods=["GET"]),
+        Route("/fleet/version/{number}", shown.version, methods=["GET"]),
+        Route("/fleet/rollout/{number}", shown.rollout, methods=["GET"]),
+        Route("/fleet/events", shown.events, methods=["GET"]),
+        Route("/fleet/key", desk.key, methods=["GET"]),
+        Route("/fleet/state", desk.state, methods=["GET"]),
+        Route("/fleet/hosts.json", desk.hosts, methods=["GET"]),
+        Route("/fleet/about/{host}", desk.about, methods=["GET"]),
+        Route("/fleet/history", desk.history, methods=["GET"]),
+        Route("/fleet/source", desk.check, methods=["POST"]),
+        Route("/fleet/versions", desk.publish, methods=["POST"]),
+        Route("/fleet/versions/{number}", desk.version, methods=["GET"]),
+        Route("/fleet/rollouts", desk.start, methods=["POST"]),
+        Route("/fleet/rollouts/{number}/{action}", desk.steer, methods=["POST"]),
+        Route("/fleet/hosts/{host}", desk.desired, methods=["GET"]),
+        Route("/fleet/hosts/{host}/blobs/{ref}", desk.blob, methods=["GET"]),
+        Route("/fleet/hosts/{host}/reports", desk.report, methods=["POST"]),
+    ]
+
+
+__all__ = ["Desk", "door_of", "routes"]
