@@ -53,12 +53,7 @@ class Changer:
     """Carries out the attempt that stands in the memory.  The caller holds the ledger's lock."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        secrets: Secrets,
-        now: clock.Clock,
-        tries_max: int,
-        at: Callable[[str], None],
+        self, ledger: Ledger, secrets: Secrets, now: clock.Clock, tries_max: int, at: Callable[[str], None]
     ) -> None:
         self._ledger = ledger
         self._root = ledger.root
@@ -80,7 +75,7 @@ class Changer:
         if attempt is None:
             return None
         if attempt.tries >= self._tries_max:
-            return self._undo(memory, attempt, f"the agent or the host did not survive it {attempt.tries} times", 0.0)
+            return self._undo(memory, attempt, f"the agent or the host did not survive it {attempt.tries} times", 0)
         attempt.tries += 1
         self._ledger.write(memory)
         self._at("noted again")
@@ -95,7 +90,7 @@ class Changer:
         if reason := self._before(memory, attempt, version, desired):
             return self._undo(memory, attempt, reason, drained_ns)
         start = clock.monotonic_ns()
-        self._point_at(version.name)
+        self.point_at(version.name)
         switch_ms = _ms_since(start)
         self._at("switched")
         told = self._tell(attempt, version, desired)
@@ -169,7 +164,7 @@ class Changer:
         if attempt.before:
             version = memory.version(attempt.before)
             desired = read_document(version.signed)
-            self._point_at(version.name)
+            self.point_at(version.name)
             self._at("switched back")
             if attempt.effect == "drain" and failed.packages != desired.packages:
                 self._run(desired.hooks.packages, version, attempt.effect)
@@ -198,7 +193,8 @@ class Changer:
 
     # --- one step
 
-    def _point_at(self, name: str) -> None:
+    def point_at(self, name: str) -> None:
+        """Let `current` name this version, in one step."""
         tree.switch(self._root / CURRENT, f"{VERSIONS}/{name}", durable=True)
 
     def _health(self, version: Version, desired: Desired, effect: Effect) -> Outcome:

@@ -126,7 +126,9 @@ class Client:
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
             context = ssl.create_default_context(cafile=self._authority)
-            connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=CONNECT_S, context=context)
+            connection = http.client.HTTPSConnection(
+                parts.hostname or "", parts.port, timeout=CONNECT_S, context=context
+            )
         else:
             connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=CONNECT_S)
         connection.connect()

@@ -55,7 +55,8 @@ class Stage:
         while todo:
             prefix, here = todo.pop()
             if not self._content.has(here):
-                self._content.put_stream(fetch(here, DIRECTORY_BYTES_MAX), durable=False, expect=here)
+                # Durable: what a later version differs in is asked of the trees, also after a power cut.
+                self._content.put_stream(fetch(here, DIRECTORY_BYTES_MAX), durable=True, expect=here)
                 fetched += 1
             for entry in walk.directory(prefix, tree.decode(self._content.get(here), here)):
                 if entry.kind == "directory":

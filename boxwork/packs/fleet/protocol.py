@@ -33,7 +33,7 @@ TAG_DESIRED = b"boxwork.fleet.desired.1\0"
 DOCUMENT_BYTES_MAX = 1024 * 1024
 # A report tells this many differences; `drift_count` tells how many there are.  Unit: paths.
 DRIFT_PATHS_MAX = 100
-# How long a server may hold a question, and a client may ask it to.  Unit: s.  Below the minute after which proxies cut.
+# How long a question may be held: less than the minute after which proxies cut.  Unit: s.
 WAIT_S_MAX = 55.0
 
 SIGNATURE_BYTES = 64
@@ -112,9 +112,9 @@ class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: str
 
     @property
-    def digest(self) -> Ref:
+    def digest(self) -> str:
         """The name of the document: what a host says it has, and what the server's ETag is."""
-        return ref_of(self.document.encode())
+        return str(ref_of(self.document.encode()))
 
 
 class Drift(msgspec.Struct, frozen=True, omit_defaults=True):
