@@ -211,10 +211,8 @@ def _rollout_commands(context: Any, at: Any) -> App:
 
 
 def _mount_agent(app: App, context: Any) -> None:
-    try:
-        from boxwork.packs.fleet.agent_commands import agent_app
-    except ModuleNotFoundError:  # WALK
-        return
+    from boxwork.packs.fleet.agent_commands import agent_app
+
     app.command(agent_app(context), name="agent")
 
 
@@ -249,7 +247,9 @@ def _rollout_text(rollout: Any) -> str:
     ]
     if rollout["waiting_for"]:
         lines.append(f"  waits for {rollout['waiting_for']}")
-    lines += [f"  {_time(event['at_ns'])}  {event['what']} by {event['who']}: {event['why']}" for event in rollout["events"]]
+    lines += [
+        f"  {_time(event['at_ns'])}  {event['what']} by {event['who']}: {event['why']}" for event in rollout["events"]
+    ]
     return "\n".join(lines)
 
 

@@ -38,7 +38,9 @@ class Conductor:
             return
         jobs = [("boxwork-fleet", self._run)]
         if self.fleet.facade.source is not None:
-            jobs.append(("boxwork-fleet-source", self._follow))  # it may wait for a slow store, and the rollout must not
+            jobs.append(
+                ("boxwork-fleet-source", self._follow)
+            )  # it may wait for a slow store, and the rollout must not
         self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in jobs]
         for thread in self._threads:
             thread.start()

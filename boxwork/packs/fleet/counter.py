@@ -120,7 +120,7 @@ class There:
         return self._ask(f"/fleet/rollouts/{number}/{action}", {"who": who, "why": why})
 
     def _ask(self, path: str, order: Any = None) -> Any:
-        data = None if order is None else msgspec.json.encode(order)
+        data = None if order is None else msgspec.json.encode(order, enc_hook=str)
         request = Request(self.url + path, data, {"content-type": "application/json"})
         try:
             with self._opener.open(request, timeout=PATIENCE_S) as reply:

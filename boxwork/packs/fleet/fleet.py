@@ -319,10 +319,16 @@ class Fleet:
         ]
         for rollout in mirror.rollouts.values():
             told += [
-                {"at_ns": event.at_ns, "what": f"rollout {rollout.number} {event.what}", "who": event.who, "why": event.why}
+                {
+                    "at_ns": event.at_ns,
+                    "what": f"rollout {rollout.number} {event.what}",
+                    "who": event.who,
+                    "why": event.why,
+                }
                 for event in rollout.events
             ]
-        yield from sorted(told, key=lambda row: row["at_ns"], reverse=True)
+        # What happened in the same moment stays in the order in which it did.
+        yield from reversed(sorted(told, key=lambda row: row["at_ns"]))
 
 
 def _not_moved(assigned: Assigned | None, rollout: int) -> bool:
@@ -356,5 +362,3 @@ def _key_at(path: Path) -> bytes:
     if len(data) != protocol.KEY_BYTES:
         raise errors.StorageError(f"{path} has {len(data)} bytes, a key has {protocol.KEY_BYTES}: restore it")
     return data
-
-

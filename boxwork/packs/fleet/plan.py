@@ -5,6 +5,7 @@ The decision knows nothing of clocks, hosts or networks: it is handed what was r
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Annotated, Literal, TypeAlias
@@ -56,23 +57,19 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def reach(self, step: int, cohort: int) -> int:
         """How many hosts have been moved after `step` steps: 0 at the beginning, all at the end."""
-        if step <= 0 or cohort <= 0:
-            return 0
-        if self.kind == "once":
-            return cohort
-        share = self.first + self.growth * (step - 1)
-        if self.kind == "exponential":
-            share = self.first * self.growth ** min(step - 1, 64)
-        # At least one host more a step: a share of a small fleet may be less than one.
-        return min(cohort, max(step, math.ceil(share * cohort - 1e-9)))
+        reached = 0
+        for reached in itertools.islice(self.steps(cohort), max(0, step)):
+            pass
+        return reached
 
     def steps(self, cohort: int) -> Iterator[int]:
-        """The reach of each step, until all."""
-        step = 1
-        while (reach := self.reach(step, cohort)) < cohort:
-            yield reach
-            step += 1
-        yield cohort
+        """The reach of each step, until all: each at least one host further, for a share may be less than one."""
+        share, reached = 1.0 if self.kind == "once" else self.first, 0
+        while reached < cohort:
+            # Shares are decimal fractions: 0.07 of 100 hosts are 7, though 0.07 * 100 is a hair more.
+            reached = min(cohort, max(reached + 1, math.ceil(share * cohort - 1e-9)))
+            yield reached
+            share = min(1.0, share * self.growth if self.kind == "exponential" else share + self.growth)
 
 
 def plan_of(values: dict[str, object]) -> Plan:

@@ -59,9 +59,7 @@ class Reporting:
                 loop.call_soon_threadsafe(_answer, batch, answers, fault)
 
 
-def _answer(
-    batch: list[tuple[Report, asyncio.Future[None]]], answers: list[Any], fault: Exception | None
-) -> None:
+def _answer(batch: list[tuple[Report, asyncio.Future[None]]], answers: list[Any], fault: Exception | None) -> None:
     for (_, future), answer in zip(batch, answers, strict=True):
         if future.done():
             continue

@@ -57,7 +57,9 @@ class Desk:
         settings = work.settings
         self.fleet = work.part("fleet")
         self.app: Any = None
-        self.waiting = Waiting(settings.integer("fleet.waiting_max"), lambda: bool(self.app and self.app.state.stopping))
+        self.waiting = Waiting(
+            settings.integer("fleet.waiting_max"), lambda: bool(self.app and self.app.state.stopping)
+        )
         self.wait_s_max = min(settings.number("fleet.wait_s_max"), protocol.WAIT_S_MAX)
         self.reporting = Reporting(work, settings.integer("fleet.reports_max"))
         self.outlook = Outlook(self.fleet)
@@ -187,9 +189,7 @@ class Desk:
         given = await order_of(request, Start)
         default: Any = fleet.conductor.default_plan()
         plan = plan_of({**msgspec.to_builtins(default), **given.plan})
-        rollout = await anyio.to_thread.run_sync(
-            lambda: fleet.start(given.version, plan, who=given.who, why=given.why)
-        )
+        rollout = await anyio.to_thread.run_sync(lambda: fleet.start(given.version, plan, who=given.who, why=given.why))
         return json_reply(rollout, 201)
 
     async def steer(self, request: Request) -> Response:

@@ -7,11 +7,25 @@ from boxwork import Setting
 MiB = 1024 * 1024
 
 SETTINGS = (
-    Setting("fleet.source", "", "", "where the rows of hosts come from: folder:DIR, csv:URL-or-FILE, sqlite:FILE?table=hosts, postgresql://…"),
-    Setting("fleet.source_poll_s", 30.0, "s", "between two looks at the source; a spreadsheet's publisher caches longer"),
-    Setting("fleet.source_timeout_s", 20.0, "s", "for one whole answer of the source; then the last good table is served on"),
+    Setting(
+        "fleet.source",
+        "",
+        "",
+        "where the rows of hosts come from: folder:DIR, csv:URL-or-FILE, sqlite:FILE?table=hosts, postgresql://…",
+    ),
+    Setting(
+        "fleet.source_poll_s", 30.0, "s", "between two looks at the source; a spreadsheet's publisher caches longer"
+    ),
+    Setting(
+        "fleet.source_timeout_s", 20.0, "s", "for one whole answer of the source; then the last good table is served on"
+    ),
     Setting("fleet.source_bytes_max", 16 * MiB, "bytes", "one reading of the source; 5,000 rows are about 1 MiB"),
-    Setting("fleet.on_source_change", "rollout", "", "rollout: a change in the source is rolled out by itself; hold: it becomes a version and waits"),
+    Setting(
+        "fleet.on_source_change",
+        "rollout",
+        "",
+        "rollout: a change in the source is rolled out by itself; hold: it becomes a version and waits",
+    ),
     Setting("fleet.waiting_max", 10_000, "hosts", "that wait for news at the same time, 12 KiB each; above it 503"),
     Setting("fleet.wait_s_max", 55.0, "s", "one question of a host is held at most this long; proxies cut after 60"),
     Setting("fleet.reports_max", 20_000, "reports", "waiting to be written; above it 503, and the host says it again"),
