@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Agent:
         self._failures = 0
         self._look_due_ns = 0
         self._refused: dict[str, int] = {}
-        self.ledger = Ledger(root)
+        self.ledger = Ledger(root, at)
         self._claim = self.ledger.claim()
         try:
             self.content = open_content(root / "store", clock=self._clock)
@@ -138,6 +138,8 @@ class Agent:
 
     def _ask(self) -> float:
         memory = self.ledger.read()
+        if memory.attempt is not None:  # the last one was cut off where it could not even be undone
+            self.start()
         wait_s, start_ns = self._wait_s(), self._clock.monotonic_ns()
         signed = self._client.ask(memory.judged, wait_s)
         self._at("asked")
@@ -218,7 +220,7 @@ class Agent:
         start = clock.monotonic_ns()
         tree_ref = Ref.parse(desired.tree)
         name = f"{desired.release}-{tree_ref.hex[:12]}"
-        fetched = self._stage.fetch(tree_ref, self._client.blob)
+        fetched = self._stage.fetch(tree_ref, self._blob)
         self._at("fetched")
         with self.ledger.alone() as memory:
             before = memory.versions.get(memory.running) if memory.running else None
@@ -239,6 +241,10 @@ class Agent:
             self._log("info" if report.state == "applied" else "error", _spell(report))
             self._prune(memory)
         self._look_due_ns = 0
+
+    def _blob(self, ref: Ref, bytes_max: int) -> Iterable[bytes]:
+        self._at("blob")
+        return self._client.blob(ref, bytes_max)
 
     def _ready(self, memory: Memory, name: str, signed: Signed, desired: Desired) -> Version:
         """The version as it lies on the disk; made if it does not, or not as it should."""
@@ -369,7 +375,7 @@ class Agent:
         right = Ref.parse(memory.accepted or version.tree)
         paths = [drift.path for drift in look.accidental]
         if paths != [CURRENT]:
-            self._stage.fetch(right, self._client.blob)  # what a power cut took from the store
+            self._stage.fetch(right, self._blob)  # what a power cut took from the store
             self._stage.make(version.name, right, read_document(version.signed).secrets)
         self._changer.point_at(version.name)
         self._at("reverted")

@@ -12,6 +12,7 @@ other.  A host is drained only when what differs asks for it; a drain that was n
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from boxwork import Ref, Tree, __version__, clock, tree
+from boxwork import Ref, Tree, __version__, clock, errors, tree
 from boxwork.packs.fleet import agent_hooks
 from boxwork.packs.fleet.agent_hooks import Outcome
 from boxwork.packs.fleet.agent_memory import Attempt, Ledger, Memory, Version
@@ -67,7 +68,7 @@ class Changer:
         memory.attempt = attempt
         self._ledger.write(memory)
         self._at("noted")
-        return self._carry_out(memory, attempt)
+        return self._try(memory, attempt)
 
     def recover(self, memory: Memory) -> Report | None:
         """Finish or undo what a killed agent began; None if nothing was open."""
@@ -79,9 +80,16 @@ class Changer:
         attempt.tries += 1
         self._ledger.write(memory)
         self._at("noted again")
-        return self._carry_out(memory, attempt)
+        return self._try(memory, attempt)
 
     # --- forward
+
+    def _try(self, memory: Memory, attempt: Attempt) -> Report:
+        """What the disk refuses is undone.  If it refuses that too, the attempt stays open, and is taken up again."""
+        try:
+            return self._carry_out(memory, attempt)
+        except errors.BoxworkError as reason:
+            return self._undo(memory, attempt, reason.message, 0)
 
     def _carry_out(self, memory: Memory, attempt: Attempt) -> Report:
         version = memory.version(attempt.to)
@@ -172,7 +180,8 @@ class Changer:
             self._at("told back")
             outcome = self._health(version, desired, attempt.effect)
         else:
-            (self._root / CURRENT).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a directory stands there: it is not ours
+                (self._root / CURRENT).unlink()
             self._at("switched back")
         downtime_ms = _ms_since(drained_ns) if drained_ns else 0.0
         memory.downtime_total_ms += downtime_ms

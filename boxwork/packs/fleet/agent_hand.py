@@ -25,15 +25,14 @@ EDIT_MINUTES_MAX = 24 * 60.0
 
 
 class Hand:
-    """The host whose root this is."""
+    """The host whose root this is; `content` is its store, where this process has it open already."""
 
-    def __init__(self, root: Path, now: clock.Clock | None = None) -> None:
+    def __init__(self, root: Path, now: clock.Clock | None = None, content: Any = None) -> None:
         if not (root / "memory.json").exists():
-            raise errors.NotFound(
-                f"{root} is no agent's root: give --root DIR, as the agent was started with"
-            )
+            raise errors.NotFound(f"{root} is no agent's root: give --root DIR, as the agent was started with")
         self.root = root
         self.ledger = Ledger(root)
+        self._opened = content
         self._clock = now or clock.SystemClock()
         self._secrets = Secrets(root / "secrets")
 
@@ -96,9 +95,7 @@ class Hand:
         with self.ledger.alone() as memory, self._content() as content:
             look = Look(self.root, content, self._secrets, memory, self._clock)
             if look.tree is None:
-                raise errors.BadInput(
-                    "the whole version is gone, which nobody can accept: start the agent"
-                )
+                raise errors.BadInput("the whole version is gone, which nobody can accept: start the agent")
             memory.accepted = str(look.tree.ref)
             memory.edit_from_ns = memory.edit_until_ns = 0
             again = Look(self.root, content, self._secrets, memory, self._clock)
@@ -137,6 +134,9 @@ class Hand:
 
     @contextlib.contextmanager
     def _content(self) -> Iterator[Any]:
+        if self._opened is not None:
+            yield self._opened
+            return
         content = open_content(self.root / "store", clock=self._clock)
         try:
             yield content

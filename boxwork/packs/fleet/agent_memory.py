@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -110,8 +110,9 @@ _decode = msgspec.json.Decoder(Memory).decode
 class Ledger:
     """The memory of the host whose root this is."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, at: Callable[[str], None] = lambda step: None) -> None:
         self.root = root
+        self._at = at
         self._path = root / "memory.json"
         self._fd: int | None = None
 
@@ -146,6 +147,7 @@ class Ledger:
                 os.fdatasync(fd)
             finally:
                 os.close(fd)
+            self._at("memory written beside")
             os.replace(spare, self._path)
             sync_directory(self.root)
         except OSError as reason:

@@ -26,9 +26,7 @@ AGENT_SETTINGS = (
 class AgentSettings:
     """The values on this host: defaults, then the environment, then what was given."""
 
-    def __init__(
-        self, given: Mapping[str, object] | None = None, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, given: Mapping[str, object] | None = None, environment: Mapping[str, str] | None = None) -> None:
         """`given` names settings without their `fleet.`."""
         outside = os.environ if environment is None else environment
         self._values: dict[str, bool | int | float | str] = {}

@@ -77,6 +77,12 @@ class Stage:
         value = Tree(ref, self._content)
         try:
             self.versions.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if self.versions.is_symlink():
+                raise errors.StorageError(
+                    f"{self.versions} is a symbolic link: nothing is written through it, remove it"
+                )
+            if making.is_symlink() or making.is_file():
+                making.unlink()
             tree.checkout(self._content, value, making, mode="copy", replace=True, symlinks="inside", durable=True)
             filled = self._fill(making, value, tuple(secrets)) if secrets else []
             found = actual(self._content, making, filled)

@@ -55,25 +55,42 @@ class Server:
                 pass
 
             def do_GET(self) -> None:
-                server.get(self)
+                if server.away:
+                    self.close_connection = True
+                else:
+                    server.get(self)
 
             def do_POST(self) -> None:
+                if server.away:
+                    self.close_connection = True
+                    return
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 with server._changed:
                     server.reports.append(read_report(body))
                     server._changed.notify_all()
                 answer(self, 200, b'{"ok":true}')
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._handler = Handler
+        self.come(0)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def come(self, port: int) -> None:
+        self.away = False
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), self._handler)
         self._http.daemon_threads = True
+        self.port = self._http.server_address[1]
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
-    def close(self) -> None:
+    def go(self) -> None:
+        """Nobody listens any more, until `come(server.port)`; connections that are open are cut."""
+        self.away = True
         self._http.shutdown()
         self._http.server_close()
         self._thread.join(5)
+
+    def close(self) -> None:
+        self.go()
         self.content.close()
 
     def get(self, handler: BaseHTTPRequestHandler) -> None:
