@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 import msgspec
@@ -21,6 +22,11 @@ AWAY_S = 120.0
 LINES_MAX = 400
 FILE_BYTES_MAX = 256 * 1024
 FILES_MAX = 100
+
+
+def _counted(host: str) -> list[tuple[int, str]]:
+    """web9 comes before web10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", host) if part]
 
 
 def condition(assigned: Assigned | None, status: Status | None, now_ns: int) -> str:
@@ -90,7 +96,7 @@ class Outlook:
         rows: Any = {}
         if mirror.latest:
             rows = self.fleet.table(self.fleet.version(mirror.latest)).rows
-        return sorted(rows.keys() | {host for host, one in mirror.assigned.items() if one.release})
+        return sorted(rows.keys() | {host for host, one in mirror.assigned.items() if one.release}, key=_counted)
 
     def hosts(self, words: str = "", only: str = "") -> dict[str, Any]:
         """Rows of the grid: name, what it shall be, what it is, how it is."""
@@ -178,7 +184,7 @@ class Outlook:
         version = self.fleet.version(number)
         mirror = self.fleet.mirror
         return {
-            **msgspec.to_builtins(version),
+            **msgspec.to_builtins(version, enc_hook=str),
             "hosts": len(self.fleet.table(version).rows),
             "assigned": sum(assigned.release == number for assigned in mirror.assigned.values()),
             "files": [

@@ -1,0 +1,132 @@
+"""The pages of the fleet in a real Chromium: what a person sees and does, live."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from boxwork.packs.fleet.decisions import report
+from boxwork.packs.fleet.plan import Plan
+from boxwork.packs.fleet.protocol import Drift, Report
+from boxwork.serve.http import asgi
+from boxwork.serve.server import Server, bind
+
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium"),
+    # playwright leaves an event loop of its own behind
+    pytest.mark.filterwarnings("default::ResourceWarning"),
+    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
+]
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture
+def stage(make_stage: Any) -> Iterator[Any]:
+    """Sixty hosts in the middle of a rollout that a person has paused; one has drifted, one mistake is in the sheet."""
+    made = make_stage(60)
+    made.reopen(**{"fleet.source_poll_s": 0.1})
+    made.roll_out(made.publish("the first one").number, kind="once")
+    made.write("etc/motd.j2", "welcome to {{ host }}\nhave a good day\n")
+    rollout = made.fleet.start(made.publish("a friendlier greeting").number, Plan(first=0.2), who="ada", why="greeting")
+    made.conductor.tick()
+    made.answer()
+    made.fleet.steer(rollout.number, "paused", who="ada", why="lunch")
+    drift = (Drift(path="etc/app.conf", kind="changed"),)
+    made.work.commit(
+        report, Report(host="web7", position=made.fleet.mirror.assigned["web7"].position, release=1, state="drifted",
+                       drift=drift, drift_count=1)
+    )  # fmt: skip
+    server = Server(asgi(made.work), bind("127.0.0.1", 0, 1), made.work.settings)
+    made.url = server.start()
+    yield made
+    server.stop()
+
+
+@pytest.fixture(params=["desktop", "phone"])
+def page(request: pytest.FixtureRequest, stage: Any) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    wide = request.param == "desktop"
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        context = browser.new_context(
+            viewport={"width": 1360, "height": 900} if wide else {"width": 390, "height": 844},
+            color_scheme="light" if wide else "dark",
+        )
+        opened = context.new_page()
+        opened.set_default_timeout(15_000)
+        opened.wide = wide
+        faults: list[str] = []
+        opened.on("pageerror", lambda fault: faults.append(str(fault)))
+        opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        yield opened
+        context.close()
+        browser.close()
+    assert [] == faults
+
+
+def shoot(page: Any, name: str) -> None:
+    """A picture for the docs, where BOXWORK_PICTURES says."""
+    folder = os.environ.get("BOXWORK_PICTURES")
+    if folder:
+        page.screenshot(path=str(Path(folder) / f"{name}-{'light' if page.wide else 'phone'}.png"))
+
+
+def no_wider_than_the_screen(page: Any) -> bool:
+    found: bool = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    return found
+
+
+def test_the_fleet_is_seen_and_steered_and_moves_by_itself(stage: Any, page: Any) -> None:
+    page.goto(f"{stage.url}/fleet")
+    page.wait_for_selector('#line[data-state="live"]')
+    assert "60" == page.locator("#hosts").inner_text()
+    assert "paused" == page.locator("#rollout .pill").inner_text()
+    assert "12 of 60 hosts" == page.locator("#rollout strong").inner_text()
+    assert "web7" == page.locator("#rows th").first.inner_text()  # who needs somebody comes first
+    shoot(page, "fleet")
+    assert no_wider_than_the_screen(page)
+
+    # by keyboard only: resume, with a name and a reason
+    page.locator("#rollout button", has_text="Resume").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.type("ada")
+    page.keyboard.press("Tab")
+    page.keyboard.type("lunch is over")
+    page.keyboard.press("Enter")
+    page.locator("#rollout .pill", has_text="running").wait_for()
+    page.locator("#history", has_text="lunch is over").wait_for()
+
+    # a filter, and a mistake in the sheet that is told while the page is open
+    page.locator('.chip[data-is="drifted"]').click()
+    assert 1 == page.locator("#rows tr").count()
+    stage.rows["web3"]["workers"] = "lots"
+    stage.save()
+    page.locator("#mistakes li", has_text="line 5 (web3), column workers: 'lots' is not allowed").wait_for()
+    shoot(page, "fleet-mistake")
+
+
+def test_a_host_a_version_and_a_rollout_have_pages(stage: Any, page: Any) -> None:
+    page.goto(f"{stage.url}/fleet/host/web7")
+    assert "web7" == page.locator("h1").inner_text()
+    assert 2 == page.locator(".pill", has_text="drifted").count()  # in the head, and at the file
+    shoot(page, "fleet-host")
+    assert no_wider_than_the_screen(page)
+    page.goto(f"{stage.url}/fleet/version/2")
+    assert ["-{{ color }}", "+welcome to {{ host }}", "+have a good day"] == [
+        line for line in page.locator(".diff").inner_text().splitlines() if line and line[0] in "+-"
+    ]
+    shoot(page, "fleet-version")
+    assert no_wider_than_the_screen(page)
+    page.goto(f"{stage.url}/fleet/rollout/2")
+    assert 12 == page.locator(".hosts li").count()
+    page.wait_for_selector('#line[data-state="live"]')
+    shoot(page, "fleet-rollout")
+    assert no_wider_than_the_screen(page)
