@@ -24,6 +24,7 @@ Guard: TypeAlias = Callable[[HTTPConnection], Awaitable[None]]
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
+@functools.lru_cache(maxsize=4096)  # asked twice for every request, and parsing an address takes 10 µs
 def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback

@@ -19,7 +19,8 @@ very bytes that were signed, so nobody has to spell a document a second time to 
 from __future__ import annotations
 
 import fnmatch
-from typing import Annotated, Literal, TypeAlias
+import functools
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -208,12 +209,17 @@ def public_key(private: bytes) -> bytes:
     return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def sign(private: bytes, desired: Desired) -> Signed:
-    """The document as it travels."""
+@functools.lru_cache(maxsize=4)  # taking a key apart costs as much as signing with it, and a fleet has one
+def _signer(private: bytes) -> Any:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    return Ed25519PrivateKey.from_private_bytes(private)
+
+
+def sign(private: bytes, desired: Desired) -> Signed:
+    """The document as it travels."""
     document = canonical(desired)
-    signature = Ed25519PrivateKey.from_private_bytes(private).sign(TAG_DESIRED + document)
+    signature = _signer(private).sign(TAG_DESIRED + document)
     return Signed(document.decode(), signature.hex())
 
 

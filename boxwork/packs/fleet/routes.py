@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Any
+from urllib.parse import parse_qsl
 
 import anyio
 import msgspec
@@ -85,7 +86,7 @@ class Desk:
     async def desired(self, request: Request) -> Response:
         fleet = await self._ready()
         host = host_of(request)
-        query = request.query_params
+        query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
         has = query.get("digest", "") or request.headers.get("if-none-match", "").strip('"')
         wait_s = min(_number(query.get("wait_s", "0"), "wait_s"), self.wait_s_max)
         reply = self._document(fleet, host, has)
@@ -96,8 +97,8 @@ class Desk:
         try:
             reply = self._document(fleet, host, has)  # what came between the first look and the hold
             if reply is None:
-                with request.app.waiting(request.scope):
-                    await self._news_or_end(request, future, wait_s)
+                request.app.not_counted(request.scope)
+                await self._news_or_end(request, future, wait_s)
                 reply = self._document(fleet, host, has)
         finally:
             self.waiting.leave(host, future)
@@ -106,9 +107,12 @@ class Desk:
     async def _news_or_end(self, request: Request, future: asyncio.Future[None], wait_s: float) -> None:
         """Until there is news, the time is over, the host hangs up, or the server stops."""
         left = asyncio.ensure_future(_hung_up(request))
+        left.add_done_callback(lambda _: future.done() or future.set_result(None))
+        over = asyncio.get_running_loop().call_later(wait_s, lambda: future.done() or future.set_result(None))
         try:
-            await asyncio.wait({future, left}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            await future
         finally:
+            over.cancel()
             left.cancel()
 
     def _document(self, fleet: Any, host: str, has: str) -> Response | None:
@@ -140,6 +144,7 @@ class Desk:
         said = protocol.read_report(await body_of(request))
         if said.host != host_of(request):
             raise errors.BadInput(f"a report of {said.host!r} came to the address of {host_of(request)!r}")
+        request.app.not_counted(request.scope)
         await self.reporting.write(said)
         return Response(ACK, 200, {"content-type": "application/json", "cache-control": "no-store"})
 

@@ -118,13 +118,13 @@ def _row(raw: Raw, host: str, kinds: Mapping[str, Kind], mistakes: list[Mistake]
             if column.default is not None:
                 values[name] = msgspec.convert(column.default, value_type(column), strict=False)
             elif column.required:
-                mistakes.append(Mistake(raw.where, host, name, f"is empty; {_wanted(column)}"))
+                mistakes.append(Mistake(raw.where, host, name, f"is empty: {_wanted(column)}"))
             continue
         try:
             values[name] = _converted(given, column)
         except (msgspec.ValidationError, ValueError):
             told = f"{SECRET}…" if column.type == "secret" and not str(given).startswith(SECRET) else repr(given)[:80]
-            mistakes.append(Mistake(raw.where, host, name, f"{told} is not allowed; {_wanted(column)}"))
+            mistakes.append(Mistake(raw.where, host, name, f"{told} is not allowed: {_wanted(column)}"))
     for name in raw.values:
         if name not in columns and name not in ("host", "kind") and raw.values[name] not in (None, ""):
             mistakes.append(Mistake(raw.where, host, str(name), "the release has no such column"))

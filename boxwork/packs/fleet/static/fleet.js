@@ -25,7 +25,7 @@ function figures() {
   $("age-unit").hidden = source.age_s === null || source.age_s < 1;
   $("age").parentElement.parentElement.classList.toggle("bad", Boolean(source.problem));
   $("problem").hidden = !source.problem;
-  if (source.problem) fill($("mistakes"), ...source.problem.split("; ").map((mistake) => el("li", {}, mistake)));
+  if (source.problem) fill($("mistakes"), ...source.problem.replace(/^.*nothing of it is served: /, "").split("; ").map((mistake) => el("li", {}, mistake)));
   $("nothing").hidden = state.latest > 0;
 }
 
