@@ -17,6 +17,8 @@ log = logging.getLogger("boxwork.fleet")
 
 # How often it looks when nothing happens; a report or a decision wakes it at once.  Unit: seconds.
 TICK_S = 0.25
+# News is gathered for so long before the next look: one looks at every host.  Unit: seconds.
+GATHER_S = 0.1
 # After a fault of its own (the disk is full): not again at once.  Unit: seconds.
 PAUSE_S = 2.0
 WHO = "boxwork"
@@ -56,6 +58,7 @@ class Conductor:
             try:
                 self.tick()
                 self.fleet.mirror.wait(TICK_S)
+                self._stop.wait(GATHER_S)
             except errors.Refused as answer:  # somebody steered in the same moment; look again
                 log.debug("%s", answer.message)
             except errors.BoxworkError as fault:

@@ -4,6 +4,7 @@ both stand on this; what decides is in `decisions` and `plan`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict
@@ -28,6 +29,8 @@ KEY_FILE = "fleet.ed25519"
 TABLES_KEPT = 8
 # Contents in memory, of all hosts and releases.  Unit: contents; about 1 KiB each, so 50 MiB at most.
 CONTENTS_KEPT = 50_000
+# Packs in memory: hosts with equal trees ask for the same one within seconds.  Unit: packs, of 1 MiB at most.
+PACKS_KEPT = 32
 
 
 class Fleet:
@@ -41,6 +44,7 @@ class Fleet:
         self._tables: OrderedDict[Ref, Table] = OrderedDict()
         self._bundles: OrderedDict[Ref, Bundles] = OrderedDict()
         self._contents: OrderedDict[tuple[str, int], Content] = OrderedDict()
+        self._packs: OrderedDict[tuple[Ref, str], list[bytes]] = OrderedDict()
         self._signed: dict[str, tuple[Assigned, Signed]] = {}
         self._private = b""
         self.conductor: Any = None
@@ -169,6 +173,43 @@ class Fleet:
                     data = self.work.get(ref)
                 return data
         raise errors.NotFound(f"there is no {ref} for {host}", ref=str(ref), host=host)
+
+    def pack(self, host: str, has: str) -> list[bytes]:
+        """The small blobs of what a host shall be that are not in the tree `has`, as many as one answer takes.
+
+        The receiver names each by its hash.  What is larger, or too much, is asked for by name.
+        """
+        assigned = self.mirror.assigned.get(host)
+        content = self.content(host, assigned.release) if assigned is not None else None
+        if content is None:
+            raise errors.NotFound(f"{host} is in no release", host=host)
+        key = (content.tree, has)
+        with self._lock:
+            known = self._packs.get(key)
+        if known is None:
+            try:
+                known = self._pack(content.tree, has)
+            except errors.BlobMissing:
+                self._make_again(host, assigned.release if assigned is not None else 0)
+                known = self._pack(content.tree, has)
+            with self._lock:
+                self._packs[key] = known
+                _trim(self._packs, PACKS_KEPT)
+        return known
+
+    def _pack(self, tree: Ref, has: str) -> list[bytes]:
+        old: set[Ref] = set()
+        if has:
+            with contextlib.suppress(errors.BlobMissing):  # from another server: then everything is sent
+                old = self._refs_of(Ref.parse(has))
+        blobs: list[bytes] = []
+        total = 0
+        for ref in sorted(self._refs_of(tree) - old):
+            size = self.work.size(ref)
+            if size <= protocol.PACK_BLOB_BYTES_MAX and total + size <= protocol.PACK_BYTES_MAX:
+                blobs.append(self.work.get(ref))
+                total += size
+        return blobs
 
     def _make_again(self, host: str, number: int) -> None:
         with self._lock:

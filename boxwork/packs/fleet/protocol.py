@@ -1,6 +1,8 @@
 """What a server of configuration and a host say to each other: the documents, their bytes, their signatures.
 
     GET  /fleet/hosts/{host}?digest=…&wait_s=…   200 Signed, or 304 when nothing changed for `wait_s`
+    GET  /fleet/hosts/{host}/blobs?not={tree}    the small blobs that are not in that tree, all in one answer: a
+                                                 MessagePack list of bytes, which the receiver names by hashing them
     GET  /fleet/hosts/{host}/blobs/{ref}         the bytes of a tree or a file of it; whoever reads checks the hash
     POST /fleet/hosts/{host}/reports             Report → Ack, once the server has it on disk
 
@@ -32,6 +34,9 @@ FORMAT = 1
 TAG_DESIRED = b"boxwork.fleet.desired.1\0"
 # A document holds rules and names, not content.  Unit: bytes.
 DOCUMENT_BYTES_MAX = 1024 * 1024
+# A pack of blobs: each at most, and together at most.  Unit: bytes.  A larger blob costs more to send than to ask for.
+PACK_BLOB_BYTES_MAX = 64 * 1024
+PACK_BYTES_MAX = 1024 * 1024
 # A report tells this many differences; `drift_count` tells how many there are.  Unit: paths.
 DRIFT_PATHS_MAX = 100
 # How long a question may be held: less than the minute after which proxies cut.  Unit: s.

@@ -2,6 +2,7 @@
 
 for hosts (`protocol`):
 GET  /fleet/hosts/{host}?digest=&wait_s=    the document, or 304 when nothing changed for so long
+GET  /fleet/hosts/{host}/blobs?not=         the small blobs that it lacks, in one answer
 GET  /fleet/hosts/{host}/blobs/{ref}        a blob of its tree
 POST /fleet/hosts/{host}/reports            what it says of itself
 GET  /fleet/key                             the public key
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -30,6 +32,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from boxwork import Ref, errors
 from boxwork.packs.fleet import pages, protocol
@@ -139,6 +142,15 @@ class Desk:
         data = await anyio.to_thread.run_sync(fleet.blob, host_of(request), ref)
         return Response(data, 200, {"etag": f'"{ref}"', **IMMUTABLE})
 
+    async def pack(self, request: Request) -> Response:
+        fleet = await self._ready()
+        has = dict(parse_qsl(request.scope["query_string"].decode("latin-1"))).get("not", "")
+        if has:
+            Ref.parse(has)
+        # A few small blobs come out of a memory map: the way to a thread and back costs more.
+        blobs = fleet.pack(host_of(request), has)
+        return Response(msgspec.msgpack.encode(blobs), 200, {"content-type": "application/msgpack", **PRIVATE})
+
     async def report(self, request: Request) -> Response:
         await self._ready()
         said = protocol.read_report(await body_of(request))
@@ -213,6 +225,17 @@ class Desk:
         fleet = await self._ready()
         version = await anyio.to_thread.run_sync(fleet.follow_source)
         return json_reply({"version": version, "source": fleet.facade.health})
+
+
+class Direct:
+    """An endpoint as an ASGI app; what it raises goes to the edge, which makes the answer of every error."""
+
+    def __init__(self, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+        self.endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 class Publish(msgspec.Struct, forbid_unknown_fields=True):
@@ -295,6 +318,11 @@ def routes(work: Any) -> list[BaseRoute]:
     desk = Desk(work)
     shown = pages.Pages(desk)
     return [
+        # What thousands of hosts ask stands first, and without the wrappers that pages may need.
+        Route("/fleet/hosts/{host}", Direct(desk.desired), methods=["GET"]),
+        Route("/fleet/hosts/{host}/reports", Direct(desk.report), methods=["POST"]),
+        Route("/fleet/hosts/{host}/blobs", Direct(desk.pack), methods=["GET"]),
+        Route("/fleet/hosts/{host}/blobs/{ref}", Direct(desk.blob), methods=["GET"]),
         Route("/fleet", shown.fleet, methods=["GET"]),
         Route("/fleet/host/{host}", shown.host, methods=["GET"]),
         Route("/fleet/version/{number}", shown.version, methods=["GET"]),
@@ -310,9 +338,6 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/fleet/versions/{number}", desk.version, methods=["GET"]),
         Route("/fleet/rollouts", desk.start, methods=["POST"]),
         Route("/fleet/rollouts/{number}/{action}", desk.steer, methods=["POST"]),
-        Route("/fleet/hosts/{host}", desk.desired, methods=["GET"]),
-        Route("/fleet/hosts/{host}/blobs/{ref}", desk.blob, methods=["GET"]),
-        Route("/fleet/hosts/{host}/reports", desk.report, methods=["POST"]),
     ]
 
 

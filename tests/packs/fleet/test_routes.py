@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from boxwork import ref_of
 from boxwork.packs.fleet import protocol
 from boxwork.packs.fleet.admission import door_of, token_of
 from boxwork.packs.fleet.plan import Plan
@@ -82,6 +84,28 @@ def test_the_blobs_of_a_document_are_had_by_their_names(site: Site) -> None:
     assert stage.work.get(tree) == reply.content
     assert 404 == site.client.get(f"/fleet/hosts/web1/blobs/sha256:{'0' * 64}").status_code
     assert 400 == site.client.get("/fleet/hosts/web1/blobs/etc-passwd").status_code
+
+
+def test_what_a_host_lacks_comes_in_one_answer(site: Site) -> None:
+    stage = site.stage
+    stage.roll_out(stage.publish().number)
+    old = stage.desired("web1").tree
+    stage.write("etc/motd.j2", "something new\n")
+    stage.write("etc/large", "x" * 100_000)
+    stage.roll_out(stage.publish().number)
+    new = stage.desired("web1").tree
+
+    def pack(has: str) -> set[str]:
+        reply = site.client.get("/fleet/hosts/web1/blobs", params={"not": has})
+        return {ref_of(blob) for blob in msgspec.msgpack.decode(reply.content)}
+
+    tree = stage.work.tree(new)
+    lacking = {new, tree.find("etc").content, tree.find("etc/motd").content}  # the large one is asked for by name
+    assert lacking == pack(old)
+    assert lacking | {tree.find("etc/app.conf").content, tree.find("bin").content, tree.find("bin/health").content} == pack("")
+    assert pack("") == pack(f"sha256:{'0' * 64}")  # a tree of another server
+    assert 400 == site.client.get("/fleet/hosts/web1/blobs", params={"not": "x"}).status_code
+    assert 404 == site.client.get("/fleet/hosts/nobody/blobs").status_code
 
 
 def test_reports_are_on_disk_when_they_are_acknowledged(site: Site) -> None:
