@@ -74,19 +74,25 @@ def run(hook: Hook, directory: Path, environment: Mapping[str, str], deadline_s:
 
 
 def wait_healthy(hook: Hook | None, directory: Path, environment: Mapping[str, str]) -> Outcome:
-    """Ask until the answer is 0 or the deadline has passed; the last answer is the reason."""
+    """Ask until the answer is 0 or the deadline has passed; the last answer is the reason.
+
+    The last question is cut off by the deadline, so what an earlier one answered says more.
+    """
     if hook is None:
         return Outcome(True)
     start = clock.monotonic_ns()
     end = start + int(hook.deadline_s * clock.SECOND_NS)
+    said = ""
     while True:
         left_s = (end - clock.monotonic_ns()) / clock.SECOND_NS
         outcome = run(hook, directory, environment, max(0.05, min(left_s, HEALTH_ASK_S)))
         took = (clock.monotonic_ns() - start) / clock.MILLISECOND_NS
         if outcome.ok:
             return Outcome(True, "", False, took)
+        if not outcome.timed_out or not said:
+            said = outcome.reason
         if clock.monotonic_ns() + int(HEALTH_PAUSE_S * clock.SECOND_NS) >= end:
-            return Outcome(False, f"not healthy within {hook.deadline_s:g} s: {outcome.reason}", True, took)
+            return Outcome(False, f"not healthy within {hook.deadline_s:g} s: {said}", True, took)
         time.sleep(HEALTH_PAUSE_S)
 
 
