@@ -45,11 +45,12 @@ class Crowd:
     def __init__(self, url: str) -> None:
         order = {"url": url, "hosts": HOSTS, "prefix": "web", "wait_s": 30, "ramp_s": 3, "bad": {str(BAD): "too bad"}}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "boxwork.packs.fleet.simulator", json.dumps(order)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "boxwork.packs.fleet.simulator", json.dumps(order)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.asked: set[str] = set()
         self.applied: dict[int, list[int]] = {}
-        self.reached: dict[int, set[str]] = {}
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from boxwork import Pack, Page
+from boxwork.packs.fleet.agent_settings import AGENT_SETTINGS
 from boxwork.packs.fleet.bundle import BOXES
 from boxwork.packs.fleet.decisions import TRANSACTIONS
-from boxwork.packs.fleet.agent_settings import AGENT_SETTINGS
 from boxwork.packs.fleet.settings import SETTINGS
 
 

@@ -155,7 +155,7 @@ def advance(tx: Any, number: int, step: int, hosts: list[tuple[str, int]], why: 
 
     A release of 0 means that the host is no longer in the fleet: it keeps what it has and is not asked any more.
     """
-    rollout = tx.get(("fleet", "rollouts", number))
+    rollout: Rollout = tx.get(("fleet", "rollouts", number))
     tx.require(rollout.state == "running", f"rollout {number} is {rollout.state}")
     tx.require(rollout.step == step, f"rollout {number} is at step {rollout.step}, not {step}")
     for host, release in hosts:

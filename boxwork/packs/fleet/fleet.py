@@ -8,10 +8,9 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
 
 from boxwork import Ref, errors
 from boxwork.packs.fleet import decisions, protocol
@@ -34,7 +33,7 @@ PACKS_KEPT = 32
 
 
 class Fleet:
-    """Safe from several threads.  The first call that needs the facts opens them: from then on this process owns them."""
+    """Safe from several threads.  The first call that needs the facts opens them; then this process owns them."""
 
     def __init__(self, work: Any) -> None:
         self.work = work
@@ -91,7 +90,7 @@ class Fleet:
                 _trim(self._tables, TABLES_KEPT)
             return table
 
-    def kinds(self, template: Ref) -> dict[str, Kind]:
+    def kinds(self, template: Ref) -> Mapping[str, Kind]:
         return self._bundles_of(template).kinds
 
     def _bundles_of(self, template: Ref) -> Bundles:
@@ -264,7 +263,7 @@ class Fleet:
 
     @property
     def follows(self) -> bool:
-        return self.work.settings.text("fleet.on_source_change") == "rollout"
+        return bool(self.work.settings.text("fleet.on_source_change") == "rollout")
 
     def _put_version(
         self, template: Ref, table: Table, author: str, reason: str, source: str, follow: bool, after: int | None
@@ -369,7 +368,8 @@ class Fleet:
                 for event in rollout.events
             ]
         # What happened in the same moment stays in the order in which it did.
-        yield from reversed(sorted(told, key=lambda row: row["at_ns"]))
+        told.sort(key=lambda row: row["at_ns"])
+        yield from reversed(told)
 
 
 def _not_moved(assigned: Assigned | None, rollout: int) -> bool:

@@ -197,7 +197,7 @@ class Outlook:
     def difference(self, old: int, new: int) -> dict[str, Any]:
         """What differs between two versions: rows, and the files of the templates line by line."""
         before, after = self.fleet.version(old), self.fleet.version(new)
-        changes = []
+        changes: list[dict[str, Any]] = []
         for change in trees.diff(self.work.tree(before.template), self.work.tree(after.template)):
             if len(changes) >= FILES_MAX:
                 break
@@ -220,7 +220,8 @@ class Outlook:
                 return [f"(more than {FILE_BYTES_MAX // 1024} KiB, not compared line by line)"]
             else:
                 texts.append(self._text(entry.content))
-        lines = list(difflib.unified_diff(*(text.splitlines() for text in texts), "before", "after", lineterm="", n=2))
+        old_lines, new_lines = (text.splitlines() for text in texts)
+        lines = list(difflib.unified_diff(old_lines, new_lines, "before", "after", lineterm="", n=2))
         return lines[2 : LINES_MAX + 2]
 
     def _text(self, ref: Ref) -> str:

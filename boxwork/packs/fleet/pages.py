@@ -103,7 +103,8 @@ class Pages:
             if changes != seen or loop.time() - sent_at >= BEAT_S:
                 seen, sent_at = changes, loop.time()
                 yield await anyio.to_thread.run_sync(self._event, hosts, rollout)
-            await asyncio.sleep(STEP_LARGE_S if hosts and len(self.desk.fleet.mirror.assigned) > LARGE_HOSTS else STEP_S)
+            is_large = hosts and len(self.desk.fleet.mirror.assigned) > LARGE_HOSTS
+            await asyncio.sleep(STEP_LARGE_S if is_large else STEP_S)
 
     def _event(self, hosts: bool, rollout: int) -> bytes:
         told: dict[str, Any] = {"state": self.outlook.state()}

@@ -57,10 +57,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def reach(self, step: int, cohort: int) -> int:
         """How many hosts have been moved after `step` steps: 0 at the beginning, all at the end."""
-        reached = 0
-        for reached in itertools.islice(self.steps(cohort), max(0, step)):
-            pass
-        return reached
+        return max(itertools.islice(self.steps(cohort), max(0, step)), default=0)
 
     def steps(self, cohort: int) -> Iterator[int]:
         """The reach of each step, until all: each at least one host further, for a share may be less than one."""
@@ -81,7 +78,7 @@ def plan_of(values: dict[str, object]) -> Plan:
 
 
 def order(rollout: int, hosts: list[str]) -> list[str]:
-    """The cohort in its order: by hash, so that it is spread over racks and names, and other hosts go first each time."""
+    """The cohort in its order: by hash, so it is spread over racks and names, and others go first each time."""
     return sorted(hosts, key=lambda host: ref_of(f"fleet rollout {rollout}\0{host}".encode()))
 
 

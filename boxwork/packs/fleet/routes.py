@@ -110,8 +110,8 @@ class Desk:
     async def _news_or_end(self, request: Request, future: asyncio.Future[None], wait_s: float) -> None:
         """Until there is news, the time is over, the host hangs up, or the server stops."""
         left = asyncio.ensure_future(_hung_up(request))
-        left.add_done_callback(lambda _: future.done() or future.set_result(None))
-        over = asyncio.get_running_loop().call_later(wait_s, lambda: future.done() or future.set_result(None))
+        left.add_done_callback(lambda _: _end(future))
+        over = asyncio.get_running_loop().call_later(wait_s, _end, future)
         try:
             await future
         finally:
@@ -254,6 +254,11 @@ class Start(msgspec.Struct, forbid_unknown_fields=True):
 class Steer(msgspec.Struct, forbid_unknown_fields=True):
     who: str
     why: str
+
+
+def _end(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def _hung_up(request: Request) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 
 from boxwork import errors
 
-
 # How often somebody looks whether the server stops.  Unit: seconds; a restart is held up by no more.
 LOOK_S = 0.5
 

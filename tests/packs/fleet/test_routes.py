@@ -102,7 +102,11 @@ def test_what_a_host_lacks_comes_in_one_answer(site: Site) -> None:
     tree = stage.work.tree(new)
     lacking = {new, tree.find("etc").content, tree.find("etc/motd").content}  # the large one is asked for by name
     assert lacking == pack(old)
-    assert lacking | {tree.find("etc/app.conf").content, tree.find("bin").content, tree.find("bin/health").content} == pack("")
+    assert lacking | {
+        tree.find("etc/app.conf").content,
+        tree.find("bin").content,
+        tree.find("bin/health").content,
+    } == pack("")
     assert pack("") == pack(f"sha256:{'0' * 64}")  # a tree of another server
     assert 400 == site.client.get("/fleet/hosts/web1/blobs", params={"not": "x"}).status_code
     assert 404 == site.client.get("/fleet/hosts/nobody/blobs").status_code

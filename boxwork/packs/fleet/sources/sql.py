@@ -93,18 +93,20 @@ class Postgres:
             raise SourceFailed("psycopg is not installed: pip install 'boxwork[fleet]'") from None
         deadline_ms = int(self.limits.timeout_s * MILLISECONDS)
         try:
-            with psycopg.connect(
-                self.address,
-                connect_timeout=max(1, int(self.limits.timeout_s)),
-                options=f"-c statement_timeout={deadline_ms} -c default_transaction_read_only=on",
-                application_name="boxwork-fleet",
-            ) as server:
+            with (
+                psycopg.connect(
+                    self.address,
+                    connect_timeout=max(1, int(self.limits.timeout_s)),
+                    options=f"-c statement_timeout={deadline_ms} -c default_transaction_read_only=on",
+                    application_name="boxwork-fleet",
+                ) as server,
                 # A named cursor: the server sends rows as they are asked for, so the limit holds before they are here.
-                with server.cursor("boxwork_fleet") as cursor:
-                    cursor.execute(f"SELECT * FROM {self.table} ORDER BY host")
-                    first = cursor.fetchmany(1)
-                    columns = [column.name for column in cursor.description or ()]
-                    return _reading(columns, _all(first, cursor), self.limits)
+                server.cursor("boxwork_fleet") as cursor,
+            ):
+                cursor.execute(f"SELECT * FROM {self.table} ORDER BY host")
+                first = cursor.fetchmany(1)
+                columns = [column.name for column in cursor.description or ()]
+                return _reading(columns, _all(first, cursor), self.limits)
         except psycopg.Error as fault:
             told = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
             raise SourceFailed(f"the table {self.table} of {shown(self.address)} cannot be read: {told}") from None
