@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from boxwork import Ref, Tree, errors, tree
+from boxwork import Ref, Tree, errors, ref_of, tree
 from boxwork.packs.fleet.agent_memory import storage_error, sync_directory
 from boxwork.packs.fleet.agent_secrets import Secrets, refers
 
@@ -28,8 +28,9 @@ MAKING = ".making"
 DIRECTORY_BYTES_MAX = 64 * 1024 * 1024
 # A file in which secrets are looked for is a text that people write.  Unit: bytes.
 SECRET_FILE_BYTES_MAX = 4 * 1024 * 1024
-# Blobs that are put in one group.  Unit: bytes.
+# Blobs that are put in one group, and held in memory for that.  Units: bytes, blobs.
 GROUP_BYTES = 4 * 1024 * 1024
+GROUP_BLOBS = 500
 
 
 class Stage:
@@ -50,23 +51,43 @@ class Stage:
         """
         walk = _Walk(self._bytes_max, self._names_max)
         fetched = 0
-        todo: list[tuple[str, Ref]] = [("", ref)]
         files: dict[Ref, int] = {}
-        while todo:
-            prefix, here = todo.pop()
-            if not self._content.has(here):
-                # Durable: what a later version differs in is asked of the trees, also after a power cut.
-                self._content.put_stream(fetch(here, DIRECTORY_BYTES_MAX), durable=True, expect=here)
-                fetched += 1
-            for entry in walk.directory(prefix, tree.decode(self._content.get(here), here)):
-                if entry.kind == "directory":
-                    todo.append((f"{prefix}{entry.name}/", entry.content))
-                elif entry.kind == "file" and files.setdefault(entry.content, entry.size) != entry.size:
-                    raise errors.BlobCorrupt(f"the tree {ref} gives one blob two sizes: {entry.content}", ref=ref)
-        lacking = [(blob, size) for blob, size in files.items() if not self._content.has(blob)]
-        for blob, size in lacking:
-            self._content.put_stream(fetch(blob, size), durable=False, expect=blob)
-        return fetched + len(lacking)
+        level: list[tuple[str, Ref]] = [("", ref)]
+        while level:
+            lacking = dict.fromkeys(here for _, here in level if not self._content.has(here))
+            # Durable: what a later version differs in is asked of the trees, also after a power cut.
+            self._take([(here, DIRECTORY_BYTES_MAX) for here in lacking], fetch, durable=True)
+            fetched += len(lacking)
+            below: list[tuple[str, Ref]] = []
+            for prefix, here in level:
+                for entry in walk.directory(prefix, tree.decode(self._content.get(here), here)):
+                    if entry.kind == "directory":
+                        below.append((f"{prefix}{entry.name}/", entry.content))
+                    elif entry.kind == "file" and files.setdefault(entry.content, entry.size) != entry.size:
+                        raise errors.BlobCorrupt(f"the tree {ref} gives one blob two sizes: {entry.content}", ref=ref)
+            level = below
+        wanted = [(blob, size) for blob, size in files.items() if not self._content.has(blob)]
+        self._take(wanted, fetch, durable=False)
+        return fetched + len(wanted)
+
+    def _take(self, wanted: Sequence[tuple[Ref, int]], fetch: Fetch, *, durable: bool) -> None:
+        """Get these blobs, each at most so long; small ones are put in groups, which is one sync for each group."""
+        group: list[bytes] = []
+        held = 0
+        for ref, bytes_max in wanted:
+            if bytes_max > GROUP_BYTES and not durable:  # a list of names is read whole in any case
+                self._content.put_stream(fetch(ref, bytes_max), durable=durable, expect=ref)
+                continue
+            data = b"".join(fetch(ref, bytes_max))
+            if (found := ref_of(data)) != ref:
+                raise errors.BlobCorrupt(f"the server sent {found} where {ref} was asked for", ref=ref)
+            group.append(data)
+            held += len(data)
+            if held >= GROUP_BYTES or len(group) >= GROUP_BLOBS:
+                self._content.put_many(group, durable=durable)
+                group, held = [], 0
+        if group:
+            self._content.put_many(group, durable=durable)
 
     def make(self, name: str, ref: Ref, secrets: Sequence[str]) -> list[str]:
         """Write the tree down as `versions/<name>`; the answer is which files hold secrets.
