@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,26 +23,42 @@ pytestmark = [pytest.mark.servers, pytest.mark.skipif(not PROGRAMS, reason="need
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """A server of its own over a socket in a directory; it refuses to run as root, so it does not."""
-    place = tmp_path_factory.mktemp("postgres")
+    # Not pytest's folder: that is closed to other users, and PostgreSQL runs as one.
+    place = Path(tempfile.mkdtemp(prefix="boxwork-postgres-"))
     user = {}
     if os.geteuid() == 0:
-        for folder in (place, *place.parents):
-            if folder.owner() == "root" and folder.name.startswith(("pytest-", "popen-")):
-                folder.chmod(0o755)
         shutil.chown(place, "postgres", "postgres")
         user = {"user": "postgres", "group": "postgres"}
     data, bin_ = place / "data", PROGRAMS[-1]
 
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, cwd=place, capture_output=True, timeout=60, **user)  # type: ignore[call-overload]
+    command = [f"{bin_}/initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync"]
+    subprocess.run(command, check=True, cwd=place, capture_output=True, timeout=60, **user)  # type: ignore[call-overload]
+    command = [f"{bin_}/postgres", "-D", str(data), "-c", "listen_addresses=", "-k", str(place), "-c", "fsync=off"]
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=place, stdout=log, stderr=log, **user)  # type: ignore[call-overload]
+    try:
+        _until_ready(str(place), process)
+        yield str(place)
+    finally:
+        process.send_signal(signal.SIGQUIT)
+        process.wait(30)
+        shutil.rmtree(place)
 
-    run(f"{bin_}/initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync")
-    options = f"-c listen_addresses='' -c unix_socket_directories='{place}' -c fsync=off"
-    run(f"{bin_}/pg_ctl", "-D", str(data), "-w", "-l", str(place / "log"), "-o", options, "start")
-    yield str(place)
-    run(f"{bin_}/pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
+
+def _until_ready(place: str, process: subprocess.Popen[bytes]) -> None:
+    import psycopg
+
+    end = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(f"host={place} user=postgres dbname=postgres").close()
+            return
+        except psycopg.OperationalError:
+            if process.poll() is not None or time.monotonic() > end:
+                raise AssertionError((Path(place) / "log").read_text()) from None
+            time.sleep(0.05)
 
 
 @pytest.fixture
