@@ -54,6 +54,9 @@ class Shelf(Client):
     def blob(self, ref: Ref, bytes_max: int) -> Iterator[bytes]:
         yield self.content.get(ref)
 
+    def pack(self, have: str) -> dict[Ref, bytes]:
+        return {}
+
     def report(self, report: Report) -> None:
         pass
 

@@ -74,6 +74,7 @@ class Agent:
         self._failures = 0
         self._look_due_ns = 0
         self._refused: dict[str, int] = {}
+        self._pack: dict[Ref, bytes] = {}
         self.ledger = Ledger(root, at)
         self._claim = self.ledger.claim()
         try:
@@ -220,7 +221,14 @@ class Agent:
         start = clock.monotonic_ns()
         tree_ref = Ref.parse(desired.tree)
         name = f"{desired.release}-{tree_ref.hex[:12]}"
-        fetched = self._stage.fetch(tree_ref, self._blob)
+        if not self.content.has(tree_ref):
+            memory = self.ledger.read()
+            running = memory.versions.get(memory.running)
+            self._pack = self._client.pack(running.tree if running else "")
+        try:
+            fetched = self._stage.fetch(tree_ref, self._blob)
+        finally:
+            self._pack = {}
         self._at("fetched")
         with self.ledger.alone() as memory:
             before = memory.versions.get(memory.running) if memory.running else None
@@ -244,7 +252,8 @@ class Agent:
 
     def _blob(self, ref: Ref, bytes_max: int) -> Iterable[bytes]:
         self._at("blob")
-        return self._client.blob(ref, bytes_max)
+        data = self._pack.get(ref)  # named by its own hash, so it is what was asked for
+        return self._client.blob(ref, bytes_max) if data is None else (data,)
 
     def _ready(self, memory: Memory, name: str, signed: Signed, desired: Desired) -> Version:
         """The version as it lies on the disk; made if it does not, or not as it should."""

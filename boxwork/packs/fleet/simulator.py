@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from boxwork import Ref, clock, errors, tree
+from boxwork import Ref, clock, errors, ref_of, tree
 from boxwork.packs.fleet.protocol import Desired, Report, read_document, read_signed
 
 # Descriptors beside those of the connections.
@@ -184,19 +184,28 @@ class Crowd:
         )
 
     async def _fetch(self, line: Line, state: _State, ref: str) -> int:
-        """Get what this host lacks of a tree; how many blobs came."""
+        """Get what this host lacks of a tree, many blobs in one answer where the server has that; how many came."""
+        if ref in state.have:
+            return 0
+        path = f"/fleet/hosts/{state.host}/blobs?not={state.tree}"
+        status, body = await line.ask(f"GET {path}{self._head}\r\n".encode())
+        blobs = msgspec.msgpack.decode(body, type=list[bytes]) if status == 200 else []
+        pack = {str(ref_of(blob)): blob for blob in blobs}
         fetched, todo = 0, [(ref, True)]
         while todo:
             here, is_tree = todo.pop()
             if here in state.have:
                 continue
-            status, body = await line.ask(f"GET /fleet/hosts/{state.host}/blobs/{here}{self._head}\r\n".encode())
-            if status != 200:
-                raise ConnectionResetError(f"the blob {here} was answered with {status}")
+            data = pack.get(here)
+            if data is None:
+                path = f"/fleet/hosts/{state.host}/blobs/{here}"
+                status, data = await line.ask(f"GET {path}{self._head}\r\n".encode())
+                if status != 200:
+                    raise ConnectionResetError(f"the blob {here} was answered with {status}")
             fetched += 1
             state.have.add(here)
             if is_tree:
-                entries = tree.decode(body, Ref.parse(here))
+                entries = tree.decode(data, Ref.parse(here))
                 todo += [(entry.content, entry.kind == "directory") for entry in entries if entry.kind != "symlink"]
         return fetched
 

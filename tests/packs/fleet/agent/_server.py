@@ -44,6 +44,7 @@ class Server:
         self.asked: list[str] = []
         self.blobs_sent: list[str] = []
         self.tamper: Callable[[Ref, bytes], bytes] = lambda ref, data: data
+        self.pack: bytes | None = None
         self.position = 0
         self._changed = threading.Condition()
         server = self
@@ -95,6 +96,12 @@ class Server:
 
     def get(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
+        if parts.path.endswith("/blobs"):
+            if self.pack is None:
+                answer(handler, 404, b"{}")
+            else:
+                answer(handler, 200, self.pack)
+            return
         if "/blobs/" in parts.path:
             ref = Ref.parse(parts.path.rpartition("/")[2])
             self.blobs_sent.append(ref)

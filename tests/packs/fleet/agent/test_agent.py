@@ -59,15 +59,18 @@ def test_plain_config_reloads_and_the_drain_that_was_not_needed_is_counted(
     first = {"etc/app.conf": b"1", "etc/kernel.conf": b"1", "readme": b"1"}
     assert ["packages nginx", "resume"] == become(first, ("nginx",)), "nothing runs yet, so nothing is drained"
     assert [] == become({**first, "readme": b"2"}, ("nginx",))
-    assert ["drain", "packages nginx", "curl", "resume"] == become(first, ("nginx", "curl"))
+    drained = ["drain", "packages nginx", "curl", "resume"]
+    assert drained == become(first, ("nginx", "curl"))
     assert ["reload"] == become({**first, "etc/app.conf": b"2"}, ("nginx", "curl"))
-    assert ["drain", "packages nginx", "curl", "resume"] == become({**first, "etc/kernel.conf": b"2"}, ("nginx", "curl"))
+    assert ["drain", "packages nginx", "curl", "resume"] == become(
+        {**first, "etc/kernel.conf": b"2"}, ("nginx", "curl")
+    )
     effects = [report.effect for report in server.reports]
     assert ["drain", "none", "drain", "reload", "drain"] == effects
-    drained, reloaded = server.reports[2], server.reports[3]
-    assert drained.downtime_ms >= 200
+    after_drain, reloaded = server.reports[2], server.reports[3]
+    assert after_drain.downtime_ms >= 200
     assert 0 == reloaded.downtime_ms
-    assert drained.downtime_ms == reloaded.saved_ms, "the last drain says what one would have cost"
+    assert after_drain.downtime_ms == reloaded.saved_ms, "the last drain says what one would have cost"
     assert 2 == server.reports[-1].drains
     assert 2 == server.reports[-1].drains_avoided
 

@@ -14,7 +14,7 @@ from boxwork.packs.fleet.agent import Agent
 from boxwork.packs.fleet.agent_hand import Hand
 from boxwork.packs.fleet.protocol import Hooks
 from boxwork.testing.clock import FakeClock
-from tests.packs.fleet.agent._server import RULES, Server, logging_hooks, shell
+from tests.packs.fleet.agent._server import RULES, Server, logging_hooks
 
 MakeAgent = Callable[..., Agent]
 FILES: dict[str, bytes | str] = {"etc/app.conf": b"port = 80\n", "etc/other.conf": b"x", "link": "etc/app.conf"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from boxwork import Ref, errors
+from boxwork import Ref, errors, ref_of
 from boxwork.clock import SECOND_NS
 from boxwork.packs.fleet.agent import Agent
 from boxwork.packs.fleet.agent_settings import AgentSettings
@@ -137,6 +137,37 @@ def test_bytes_that_are_not_what_their_name_says_are_refused(server: Server, age
     server.tamper = lambda ref, data: data
     agent.step()
     assert (agent.root / "current/big").exists(), "the same version from an honest line is taken"
+
+
+def test_small_blobs_come_in_one_answer(server: Server, agent: Agent) -> None:
+    ref = server.tree_of({"good": b"yes", "etc/a": b"1", "etc/b": b"2"})
+    blobs = [server.content.get(one) for one in server.content.refs()]
+    server.pack = msgspec.msgpack.encode(blobs)
+    server.blobs_sent.clear()
+    server.say(server.desired(ref))
+    agent.step()
+    assert b"2" == (agent.root / "current/etc/b").read_bytes()
+    assert [] == server.blobs_sent
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        b"garbage",
+        b"",
+        msgspec.msgpack.encode([1, "x"]),
+        msgspec.msgpack.encode([b"evil"]),
+        b"\xdd\xff\xff\xff\xff",
+        msgspec.msgpack.encode([b"evil" * 1_000_000]),
+    ],
+    ids=["garbage", "empty", "other types", "foreign", "a length that lies", "too large"],
+)
+def test_a_bad_answer_of_many_blobs_changes_nothing(server: Server, agent: Agent, pack: bytes) -> None:
+    server.pack = pack
+    server.say(server.desired({"good": b"yes", "more": b"1"}))
+    agent.step()
+    assert b"1" == (agent.root / "current/more").read_bytes(), "the blobs came one by one"
+    assert not agent.content.has(Ref.parse(ref_of(b"evil")))
 
 
 HEX = Ref.parse("0" * 64).hex

@@ -16,7 +16,6 @@ from boxwork.packs.fleet.protocol import Desired, Hooks
 from tests.packs.fleet.agent._server import RULES, Server, shell
 
 
-
 def run(server: Server, root: Path, kill_at: int = 0) -> list[str]:
     """One step of an agent in a forked process, ended by SIGKILL at this boundary; the boundaries it passed."""
     passed = root.with_suffix(".steps")
