@@ -37,9 +37,11 @@ def pages() -> dict[Path, str]:
 
 
 def declared_settings() -> dict[str, list[Setting]]:
-    """Module name -> the settings that are written in it."""
+    """Module name -> the settings that are written in it; those of a pack stand in its `PACK`, wherever it keeps them."""
     found: dict[str, list[Setting]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
+        if path.is_relative_to(PACKAGE / "packs"):
+            continue
         tree = ast.parse(path.read_text("utf-8"))
         targets = [n.target for n in tree.body if isinstance(n, ast.AnnAssign)]
         targets += [target for n in tree.body if isinstance(n, ast.Assign) for target in n.targets]

@@ -67,6 +67,7 @@ class Edge:
         self, work: Any, routes: list[BaseRoute], guard: Guard, ring: links.Links, doors: Iterable[Door] = ()
     ) -> None:
         settings = work.settings
+        self.routes = routes
         self.router = by_first_segment(routes)
         # Request ids: what nobody can guess is only the beginning, because drawing chance costs more than a request.
         self.id_begin, self.ids = work.clock.token(4), itertools.count()
@@ -195,7 +196,7 @@ class Edge:
 
     def _methods(self, scope: Scope) -> set[str]:
         """What may be done with this path: several routes may have it."""
-        found = [route for route in self.router.routes if isinstance(route, Route)]
+        found = [route for route in self.routes if isinstance(route, Route)]
         return {method for one in found if one.matches(scope)[0] is not Match.NONE for method in one.methods or ()}
 
     def _pattern(self, scope: Scope) -> str:
