@@ -37,7 +37,7 @@ def pages() -> dict[Path, str]:
 
 
 def declared_settings() -> dict[str, list[Setting]]:
-    """Module name -> the settings that are written in it; those of a pack stand in its `PACK`, wherever it keeps them."""
+    """Module name -> the settings written in it; those of a pack stand in its `PACK`, wherever it keeps them."""
     found: dict[str, list[Setting]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.is_relative_to(PACKAGE / "packs"):
