@@ -86,7 +86,9 @@ def ask(port: int, path: str, count: int) -> None:
         for connection in connections:
             left = length
             while left > 0:
-                left -= len(connection.recv(left))
+                piece = connection.recv(left)
+                assert piece, "the server closed the connection"
+                left -= len(piece)
     for connection in connections:
         connection.close()
 
@@ -170,7 +172,7 @@ def main() -> None:
                     family = [psutil.Process(other[0].pid), *psutil.Process(other[0].pid).children()]
                     costs["nginx"].append(measure(family, other[1], "/hot"))
                 for name, (processes, media_port, path) in media.items():
-                    costs[name].append(measure(processes, media_port, path, REQUESTS // 10))
+                    costs[name].append(measure(processes, media_port, path, REQUESTS // 31))
         finally:
             stack.close()
             ours.terminate()
