@@ -8,7 +8,7 @@ from boxwork import Pack, Page
 from boxwork.packs.fleet.agent_settings import AGENT_SETTINGS
 from boxwork.packs.fleet.bundle import BOXES
 from boxwork.packs.fleet.decisions import TRANSACTIONS
-from boxwork.packs.fleet.settings import SETTINGS
+from boxwork.packs.fleet.settings import SERVER_SETTINGS
 
 
 def _open(work: Any) -> Any:
@@ -41,7 +41,7 @@ PACK = Pack(
     boxes=BOXES,
     transactions=TRANSACTIONS,
     routes=_routes,
-    settings=(*SETTINGS, *AGENT_SETTINGS),
+    settings=(*SERVER_SETTINGS, *AGENT_SETTINGS),
     pages=(Page("Fleet", "/fleet"),),
     commands=_commands,
     opener=_open,

@@ -6,7 +6,7 @@ from boxwork import Setting
 
 MiB = 1024 * 1024
 
-SETTINGS = (
+SERVER_SETTINGS = (
     Setting(
         "fleet.source",
         "",
@@ -30,8 +30,10 @@ SETTINGS = (
     Setting("fleet.wait_s_max", 55.0, "s", "one question of a host is held at most this long; proxies cut after 60"),
     Setting("fleet.reports_max", 20_000, "reports", "waiting to be written; above it 503, and the host says it again"),
     Setting("fleet.plan", "exponential", "", "rollouts that begin by themselves: exponential, linear or once"),
-    Setting("fleet.first_share", 0.01, "", "share of the hosts in their first step; at least one host"),
-    Setting("fleet.growth", 2.0, "", "exponential: each step is so many times the one before; linear: this share more"),
+    Setting("fleet.first_share", 0.01, "of the hosts", "in the first step of a rollout; at least one host"),
+    Setting(
+        "fleet.growth", 2.0, "times", "exponential: each step is so many times the one before; linear: this share more"
+    ),
     Setting("fleet.bake_s", 60.0, "s", "so long every host of a step is well before the next step"),
     Setting("fleet.failures_max", 0, "hosts", "that may fail before everything goes back"),
     Setting("fleet.ack_s", 120.0, "s", "a host that says nothing for so long counts as silent; many silent ones pause"),
