@@ -84,9 +84,9 @@ class Agent:
             raise
         self.content.add_roots(self._roots)
         self.secrets = Secrets(root / "secrets")
-        bytes_max, names_max = settings.integer("tree_bytes_max"), settings.integer("tree_names_max")
+        bytes_max, names_max = settings.integer("fleet.tree_bytes_max"), settings.integer("fleet.tree_names_max")
         self._stage = Stage(root, self.content, self.secrets, bytes_max, names_max)
-        self._changer = Changer(self.ledger, self.secrets, self._clock, settings.integer("tries_max"), at)
+        self._changer = Changer(self.ledger, self.secrets, self._clock, settings.integer("fleet.tries_max"), at)
 
     # --- life
 
@@ -197,15 +197,15 @@ class Agent:
         return desired, None
 
     def _wait_s(self) -> float:
-        wait_s = min(self._settings.number("wait_s"), WAIT_S_MAX)
-        if self._settings.number("drift_s") > 0:
+        wait_s = min(self._settings.number("fleet.wait_s"), WAIT_S_MAX)
+        if self._settings.number("fleet.drift_s") > 0:
             until_s = (self._look_due_ns - self._clock.monotonic_ns()) / clock.SECOND_NS
             wait_s = min(wait_s, max(0.0, until_s))
         return wait_s * (1 - JITTER * self._chance())
 
     def _backoff(self, reason: errors.BoxworkError) -> float:
         """Longer with each failure, up to a limit, and different on every host."""
-        longest = min(self._settings.number("backoff_s_max"), BACKOFF_S_MIN * 2.0 ** min(self._failures, 20))
+        longest = min(self._settings.number("fleet.backoff_s_max"), BACKOFF_S_MIN * 2.0 ** min(self._failures, 20))
         self._failures += 1
         if self._failures in (1, 2, 4) or self._failures % 16 == 0:
             self._log("warning", f"{self._redact(reason.message)} (time {self._failures}); the version stays as it is")
@@ -287,7 +287,9 @@ class Agent:
     def _prune(self, memory: Memory) -> None:
         """Keep the newest versions and what runs; the blobs of the others go a day later."""
         newest = sorted(memory.versions.values(), key=lambda one: one.position, reverse=True)
-        keep = {version.name for version in newest[: max(2, self._settings.integer("versions_max"))]} | {memory.running}
+        keep = {version.name for version in newest[: max(2, self._settings.integer("fleet.versions_max"))]} | {
+            memory.running
+        }
         gone = [name for name in memory.versions if name not in keep]
         for name in gone:
             del memory.versions[name]
@@ -361,7 +363,7 @@ class Agent:
 
     def look(self) -> list[Any]:
         """Look for drift now; report what is new, undo it where that is wanted.  Answers what differs."""
-        drift_s = self._settings.number("drift_s")
+        drift_s = self._settings.number("fleet.drift_s")
         self._look_due_ns = self._clock.monotonic_ns() + int(max(drift_s, 1.0) * clock.SECOND_NS)
         if drift_s <= 0:
             return []
@@ -374,7 +376,7 @@ class Agent:
                 memory.tell(msgspec.structs.replace(report, drift_count=len(look.found)))
                 self.ledger.write(memory)
                 self._log("warning" if look.accidental else "info", _spell_drift(look))
-            if look.accidental and self._settings.text("drift_action") == "revert":
+            if look.accidental and self._settings.text("fleet.drift_action") == "revert":
                 self._revert(memory, look)
             return look.found
 

@@ -82,7 +82,9 @@ class Hand:
                 by="hand",
                 note=f"rolled back on the host by {_user()}",
             )
-            changer = Changer(self.ledger, self._secrets, self._clock, AgentSettings().integer("tries_max"), _pass)
+            changer = Changer(
+                self.ledger, self._secrets, self._clock, AgentSettings().integer("fleet.tries_max"), _pass
+            )
             return changer.begin(memory, attempt)
 
     def drift(self) -> list[Drift]:

@@ -37,8 +37,8 @@ class AgentSettings:
             short = setting.name.removeprefix("fleet.")
             if given and given.get(short) is not None:
                 value = setting.parse(given[short], "flag")
-            self._values[short] = value
-        if (action := self.text("drift_action")) not in ("show", "revert"):
+            self._values[setting.name] = value
+        if (action := self.text("fleet.drift_action")) not in ("show", "revert"):
             raise errors.BadInput(f"fleet.drift_action is {action!r}: there are show and revert")
 
     def number(self, name: str) -> float:

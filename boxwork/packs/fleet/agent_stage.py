@@ -130,6 +130,7 @@ class Stage:
             data = self._content.get(entry.content)
             if not refers(data, secrets):
                 continue
+            self._content.put(data)  # durable: drift of this file is judged by filling it again
             target = directory / path
             spare = target.with_name(f".{target.name[:200]}.secret")
             fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

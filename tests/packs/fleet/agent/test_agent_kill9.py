@@ -15,6 +15,8 @@ from boxwork.packs.fleet.agent_process import Orders, make_agent
 from boxwork.packs.fleet.protocol import Desired, Hooks
 from tests.packs.fleet.agent._server import RULES, Server, shell
 
+SETTINGS: dict[str, object] = {"wait_s": 0.05, "drift_action": "revert"}
+
 
 def run(server: Server, root: Path, kill_at: int = 0) -> list[str]:
     """One step of an agent in a forked process, ended by SIGKILL at this boundary; the boundaries it passed."""
@@ -51,7 +53,7 @@ def _step(server: Server, root: Path, passed: Path, kill_at: int) -> None:
         if count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    orders = Orders(servers=[server.url], host="web1", root=str(root), key=server.key.hex(), settings={"wait_s": 0.05})
+    orders = Orders(servers=[server.url], host="web1", root=str(root), key=server.key.hex(), settings=SETTINGS)
     agent = make_agent(orders, at=at)
     agent.start()
     agent.step()
@@ -113,6 +115,23 @@ def test_killed_at_every_step_it_ends_on_a_good_version(server: Server, tmp_path
         assert after.position == memory.position
         assert [] == memory.reports
     assert {"asked", "blob", "fetched", "staged", "noted", "switched", "told", "reported"} <= set(passed)
+
+
+def test_killed_at_every_step_of_a_revert_it_ends_as_its_version_says(server: Server, tmp_path: Path) -> None:
+    server.say(server.desired({"etc/app.conf": b"good 1", "etc/other": b"x"}, effects=RULES, hooks=HOOKS))
+    model = tmp_path / "model"
+    run(server, model)
+    (model / "current/etc/app.conf").write_bytes(b"slip")
+    (model / "current/etc/other").unlink()
+    passed = run(server, Path(shutil.copytree(model, tmp_path / "unharmed", symlinks=True)))
+    assert {"looked", "reverted", "reported"} <= set(passed)
+    for number in range(1, len(passed) + 1):
+        root = Path(shutil.copytree(model, tmp_path / f"host-{number}", symlinks=True))
+        run(server, root, kill_at=number)
+        run(server, root)
+        assert "good 1" == (root / "current/etc/app.conf").read_text(), number
+        assert (root / "current/etc/other").exists()
+        assert [] == Ledger(root).read().drift
 
 
 def test_a_change_that_nobody_survives_is_undone(server: Server, tmp_path: Path) -> None:
