@@ -15,7 +15,7 @@ function figures() {
   $("hosts").textContent = count(state.hosts);
   $("present").textContent = state.present || "–";
   $("newest").textContent = state.latest > state.present ? `newest ${state.latest}` : "";
-  $("well").textContent = state.hosts ? `${(100 * (is.well ?? 0) / state.hosts).toFixed(is.well === state.hosts ? 0 : 1)} %` : "–";
+  $("well").textContent = state.hosts ? `${Math.floor(1000 * (is.well ?? 0) / state.hosts) / 10} %` : "–";
   $("drifted").textContent = count(is.drifted ?? 0);
   $("drifted").parentElement.classList.toggle("bad", (is.drifted ?? 0) > 0);
   $("saved").textContent = state.saved_ms ? span(state.saved_ms / 1000) : "–";
@@ -39,8 +39,8 @@ function chips() {
   const is = state.conditions;
   fill($("conditions"), ...CONDITIONS.filter((word) => is[word]).map((word) =>
     el("button", { type: "button", class: "chip", "data-is": word, "aria-pressed": String(only === word) }, el("i", { "aria-hidden": "true" }), word, el("b", {}, count(is[word])))));
-  fill($("versions"), ...state.releases.map((one) =>
-    el("span", { class: "share" }, one.release ? link(`/fleet/version/${one.release}`, `v${one.release}`) : "none", ` ${count(one.hosts)}`)));
+  fill($("versions"), ...state.releases.map((one, index) =>
+    el("span", { class: index ? "share older" : "share" }, el("i", { "aria-hidden": "true" }), one.release ? link(`/fleet/version/${one.release}`, `v${one.release}`) : "none", ` ${count(one.hosts)}`)));
 }
 
 function table() {

@@ -3,6 +3,8 @@
 import { base } from "./parts.js";
 
 const GAP = 2, LARGEST = 26, SMALLEST = 5;
+// A host that is not at the newest release of those shown is paler, so that a rollout is seen to move.
+const OLDER = 0.42;
 
 export class Grid {
   constructor(canvas, tip) {
@@ -41,7 +43,9 @@ export class Grid {
     const style = getComputedStyle(canvas);
     const colours = {};
     const round = Math.min(5, size / 4);
+    const newest = Math.max(0, ...rows.map((row) => row[2]));
     rows.forEach((row, index) => {
+      pen.globalAlpha = row[2] === newest ? 1 : OLDER;
       const word = row[3];
       colours[word] ??= style.getPropertyValue(`--is-${word}`).trim() || style.color;
       pen.fillStyle = resolve(colours[word], canvas);
