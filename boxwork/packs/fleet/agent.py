@@ -127,7 +127,10 @@ class Agent:
         try:
             if self._clock.monotonic_ns() >= self._look_due_ns:
                 self.look()
-            self.deliver()
+            try:
+                self.deliver()
+            except errors.BoxworkError as reason:  # to be heard is wanted, to know what to be is needed
+                self._log("warning", f"a report waits: {self._redact(reason.message)}")
             return self._ask()
         except (Unreachable, errors.NotFound) as reason:
             self._client.next_server()
@@ -345,7 +348,10 @@ class Agent:
             if not waiting:
                 return
             first = waiting[0]
-            self._client.report(first)
+            try:
+                self._client.report(first)
+            except errors.BadInput as reason:  # it never will be: the next ones are not kept behind it
+                self._log("error", f"a report was refused and is dropped: {reason.message}")
             self._at("reported")
             with self.ledger.alone() as memory:
                 if memory.reports and memory.reports[0] == first:

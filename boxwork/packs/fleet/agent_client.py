@@ -96,7 +96,7 @@ class Client:
             return {}
 
     def report(self, report: Report) -> None:
-        """Hand a report over; the server has it on disk when this returns."""
+        """Hand a report over; the server has it on disk when this returns.  Raises `BadInput` if it never takes it."""
         path = f"/fleet/hosts/{self._host}/reports"
         with self._answer("POST", path, msgspec.json.encode(report)) as answer:
             self._expect(answer, path)
@@ -160,6 +160,8 @@ class Client:
             raise errors.Forbidden(f"{message}; give the agent the right --token-file", status=answer.status)
         if answer.status == 404:
             raise errors.NotFound(message, status=404)
+        if answer.status in (400, 413, 422):
+            raise errors.BadInput(message, status=answer.status)
         raise Unreachable(message, status=answer.status)
 
     def _body(self, answer: http.client.HTTPResponse, bytes_max: int) -> bytes:

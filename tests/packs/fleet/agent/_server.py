@@ -45,6 +45,7 @@ class Server:
         self.blobs_sent: list[str] = []
         self.tamper: Callable[[Ref, bytes], bytes] = lambda ref, data: data
         self.pack: bytes | None = None
+        self.reports_status = 200
         self.position = 0
         self._changed = threading.Condition()
         server = self
@@ -66,6 +67,9 @@ class Server:
                     self.close_connection = True
                     return
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if server.reports_status != 200:
+                    answer(self, server.reports_status, b"no")
+                    return
                 with server._changed:
                     server.reports.append(read_report(body))
                     server._changed.notify_all()

@@ -317,6 +317,16 @@ def test_reports_wait_until_a_server_takes_them(server: Server, make_agent: Make
     assert [] == agent.ledger.read().reports
 
 
+@pytest.mark.parametrize(("status", "left"), [(500, 2), (404, 2), (400, 0)])
+def test_a_server_that_takes_no_reports_is_still_asked(server: Server, agent: Agent, status: int, left: int) -> None:
+    server.reports_status = status
+    for number in (2, 3):
+        server.say(server.desired({"good": b"yes", "more": b"%d" % number}))
+        agent.step()
+        assert b"%d" % number == (agent.root / "current/more").read_bytes()
+    assert left == len(agent.ledger.read().reports), "what it may take later waits, what it never takes is dropped"
+
+
 def test_two_agents_do_not_share_a_root(agent: Agent, make_agent: MakeAgent) -> None:
     with pytest.raises(errors.Busy, match=r"agent\.lock"):
         make_agent()
