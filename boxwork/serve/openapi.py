@@ -264,7 +264,7 @@ def _definitions(work: Any) -> dict[str, Any]:
 async def openapi(request: Request) -> Response:
     """`GET /openapi.json`: this description."""
     state = request.app.state
-    return json_reply(document(state.work, state.edge.router.routes), headers={"cache-control": "no-cache"})
+    return json_reply(document(state.work, state.edge.routes), headers={"cache-control": "no-cache"})
 
 
 ROUTES: list[BaseRoute] = [Route("/openapi.json", openapi, methods=["GET"])]
