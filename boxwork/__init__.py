@@ -19,6 +19,7 @@ _EXPORTS = {
     "Blob": "boxwork.derive.handles",
     "File": "boxwork.derive.handles",
     "Tree": "boxwork.content.tree",
+    "TreeEntry": "boxwork.content.tree",
     "tree": "boxwork.content.tree",
     "open_content": "boxwork.content.standalone",
     "sweep": "boxwork.content.standalone",
@@ -30,6 +31,7 @@ _EXPORTS = {
     "Transaction": "boxwork.transactions",
     "Ref": "boxwork.keys",
     "ref_of": "boxwork.keys",
+    "ref_of_file": "boxwork.keys",
     "Setting": "boxwork.settings",
     "Pack": "boxwork.pack",
     "Page": "boxwork.pack",
@@ -67,11 +69,13 @@ if TYPE_CHECKING:
     from boxwork.content.standalone import open_content as open_content
     from boxwork.content.standalone import sweep as sweep
     from boxwork.content.tree import Tree as Tree
+    from boxwork.content.tree import TreeEntry as TreeEntry
     from boxwork.derive.handles import Blob as Blob
     from boxwork.derive.handles import File as File
     from boxwork.errors import BoxworkError as BoxworkError
     from boxwork.keys import Ref as Ref
     from boxwork.keys import ref_of as ref_of
+    from boxwork.keys import ref_of_file as ref_of_file
     from boxwork.pack import Pack as Pack
     from boxwork.pack import Page as Page
     from boxwork.serve.http import asgi as asgi

@@ -25,11 +25,13 @@ from boxwork.content import content as content_module
 from boxwork.content import format as data_format
 from boxwork.content import inventory as inventory_module
 from boxwork.content import observations as observations_module
+from boxwork.content import repositories as repositories_module
 from boxwork.content import spaces as spaces_module
 from boxwork.content import tree_index
 from boxwork.content.content import Content
 from boxwork.content.inventory import Inventory
 from boxwork.content.observations import Observations
+from boxwork.content.repositories import Repositories
 from boxwork.content.spaces import Spaces
 from boxwork.content.tree import follower
 from boxwork.derive import deriver as deriver_module
@@ -163,6 +165,7 @@ class Node:
                     *observations_module.TABLES,
                     *spaces_module.TABLES,
                     *inventory_module.TABLES,
+                    *repositories_module.TABLES,
                     *deriver_module.DURABLE_TABLES,
                 ],
                 cache_tables=[*tree_index.TABLES, *deriver_module.CACHE_TABLES, fingerprint_module.TABLE],
@@ -173,6 +176,7 @@ class Node:
             self.observations = Observations(self.content, clock)
             self.spaces = Spaces(self.content, root / "keys", clock)
             self.inventory = Inventory(self.content.durable_db, clock)
+            self.repositories = Repositories(self.content, self.spaces.is_public)
             self.content.add_place(self.inventory)
             opening.callback(self.inventory.close)
             threads = self.settings.integer("node.threads") or (os.cpu_count() or 1) + 4
@@ -186,7 +190,11 @@ class Node:
             self.deriver = Deriver(self.content, fingerprinter, clock, self.pulse, self.settings, executors=executors)
             opening.callback(self.deriver.close)
             self.housekeeping = Housekeeping(
-                self.content, self.deriver, self.observations, self.settings.number("node.housekeeping_s")
+                self.content,
+                self.deriver,
+                self.observations,
+                self.repositories,
+                self.settings.number("node.housekeeping_s"),
             )
             opening.callback(self.housekeeping.close)
             self._closers = opening.pop_all()

@@ -16,6 +16,7 @@ from boxwork.content import tree as trees
 from boxwork.content.content import Content
 from boxwork.content.inventory import Inventory
 from boxwork.content.observations import Observation
+from boxwork.content.repositories import Repositories
 from boxwork.content.spaces import Spaces
 from boxwork.content.tree import Tree
 from boxwork.derive.explain import Miss, Why
@@ -194,6 +195,10 @@ class Work:
         """Take a directory in as a value.  Options: those of `boxwork.content.tree.commit`."""
         return trees.commit(self.content, directory, clock=self.clock, **options)
 
+    def compose(self, files: Mapping[str, str]) -> Tree:
+        """A tree of one directory out of blobs that are here: name → ref.  They become durable with it."""
+        return trees.compose(self.content, {name: Ref.parse(ref) for name, ref in files.items()})
+
     def tree(self, ref: str) -> Tree:
         """The tree of this name; what is in it is read when it is asked for."""
         return Tree(Ref.parse(ref), self.content)
@@ -201,6 +206,11 @@ class Work:
     def checkout(self, tree: Tree | str, target: str | os.PathLike[str], **options: Any) -> Path:
         """Put a tree on disk at `target`, swapped in at once.  Options: those of `boxwork.content.tree.checkout`."""
         return trees.checkout(self.content, tree if isinstance(tree, Tree) else Ref.parse(tree), target, **options)
+
+    @property
+    def repositories(self) -> Repositories:
+        """Tags and manifests: what podman, skopeo and others push to and pull from `/v2`."""
+        return self.node.repositories
 
     # --- derive
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, TypeVar
 
 from boxwork.clock import Clock, monotonic_ns
-from boxwork.content.places.disk import TMP_PREFIX, Also, DiskPlace, Getter, digest_of
+from boxwork.content.places.disk import TMP_PREFIX, DiskPlace, Getter, digest_of
+from boxwork.content.places.incoming import Also, Writer
 from boxwork.content.places.session import Session
 from boxwork.content.store import Store, missing
 from boxwork.database import Database, Edit
@@ -174,6 +175,16 @@ class Content:
             ref = (self.durable if durable else self.cache).put_stream(chunks, expect=expect)
         self._record_put(monotonic_ns() - start)
         return ref
+
+    def writer(self) -> Writer:
+        """A durable blob in pieces, for a caller who gets them one by one; the caller closes it."""
+        return self.durable.writer()
+
+    def keep(self, ref: Ref) -> None:
+        """Make what may be only in the cache, or in a file of somebody else's, durable.  Raises `BlobMissing`."""
+        if self.durable.touch((ref.digest,)):
+            with self.open(ref) as file:
+                self.durable.put_stream(iter(lambda: file.read(MiB), b""), expect=ref)
 
     def touch(self, refs: Iterable[Ref]) -> list[Ref]:
         """Say that these are in use, which keeps them from a sweep that runs now; the answer: those not here."""

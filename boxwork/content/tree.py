@@ -15,10 +15,11 @@ from boxwork.content.tree_commit import commit
 from boxwork.content.tree_index import TABLES, TreeIndex
 from boxwork.content.tree_value import (
     DEPTH_MAX,
-    HEADER,
+    HEADERS,
     Change,
     Tree,
     TreeEntry,
+    compose,
     decode,
     diff,
     encode,
@@ -38,6 +39,7 @@ __all__ = [
     "TreeIndex",
     "checkout",
     "commit",
+    "compose",
     "decode",
     "diff",
     "encode",
@@ -65,9 +67,10 @@ def follower(content: Openable) -> Callable[[Ref], Iterable[Ref]]:
 
     def follow(ref: Ref) -> Iterable[Ref]:
         with content.open(ref) as file:
-            if file.read(len(HEADER)) != HEADER:
+            header = file.read(len(HEADERS[0]))
+            if header not in HEADERS:
                 return ()
-            data = HEADER + file.read()
+            data = header + file.read()
         try:
             return list(references(data, ref))
         except (BlobCorrupt, TooLarge):

@@ -100,6 +100,7 @@ def checkout(
             fd = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 writer = _Writer(content, mode, ownership, symlinks, mtime_ns, progress)
+                writer.root_fd = fd
                 with contextlib.closing(writer):
                     writer.fill(fd, value, "", 0)
                     os.fchmod(fd, 0o755)
@@ -190,6 +191,8 @@ class _Writer:
         self._clone = True
         self._uid, self._gid = os.geteuid(), os.getegid()
         self._file_path: Callable[[Ref], Path | None] = getattr(content, "file_path", _nowhere)
+        self.root_fd = -1
+        self._groups: dict[tuple[object, ...], bytes] = {}
         self._variants: dict[tuple[int, int, int], int] = {}
         self._shards: set[tuple[int, str]] = set()
         self._links: Path | None = None
@@ -213,7 +216,10 @@ class _Writer:
         check_depth(depth, path)
         for entry in tree.entries.values():
             if entry.kind == "file":
-                self._file(fd, entry, path)
+                if (entry.group and self._links is None) or (entry.attributes and self._ownership):
+                    self._grouped(fd, entry, path)
+                else:
+                    self._file(fd, entry, path)
                 self._bytes += entry.size
             elif entry.kind == "directory":
                 os.mkdir(entry.name, 0o700, dir_fd=fd)
@@ -223,8 +229,10 @@ class _Writer:
                     self._dress(below, entry, entry.mode)
                 finally:
                     os.close(below)
-            else:
+            elif entry.kind == "symlink":
                 self._link(fd, entry, path)
+            else:
+                self._special(fd, entry, path)
             self._names += 1
             if self._names % PROGRESS_NAMES == 0:
                 self.tell()
@@ -241,12 +249,45 @@ class _Writer:
             os.chown(entry.name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
 
     def _dress(self, fd: int, entry: TreeEntry, mode: int) -> None:
-        """Owner first: a change of owner clears the set-id bits."""
+        """Owner first: a change of owner clears the set-id bits and file capabilities."""
         if self._ownership and entry.uid is not None and entry.gid is not None:
             os.fchown(fd, entry.uid, entry.gid)
             os.fchmod(fd, mode)
         else:
             os.fchmod(fd, mode & 0o777)
+        if self._ownership:
+            for name, value in entry.attributes:
+                os.setxattr(fd, encode_names(name), value)
+
+    def _special(self, fd: int, entry: TreeEntry, path: str) -> None:
+        """A device or a pipe.  Devices are a way around every permission, so they need `ownership` and root."""
+        if entry.kind == "pipe":
+            os.mkfifo(entry.name, 0o600, dir_fd=fd)
+        elif not self._ownership or entry.device is None:
+            raise BadInput(
+                f"{path + entry.name!r} is a {entry.kind} device: check out with ownership=True, as root",
+                path=path + entry.name,
+            )
+        else:
+            kind = stat.S_IFCHR if entry.kind == "character" else stat.S_IFBLK
+            os.mknod(entry.name, kind | 0o600, os.makedev(*entry.device), dir_fd=fd)
+        if self._ownership and entry.uid is not None and entry.gid is not None:
+            os.chown(entry.name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
+        # The name was made a moment ago in a directory that nobody else can enter, so it is no link.
+        os.chmod(entry.name, entry.mode if self._ownership else entry.mode & 0o777, dir_fd=fd)
+
+    def _grouped(self, fd: int, entry: TreeEntry, path: str) -> None:
+        """A file with an inode of its own: it has attributes, or shares with the others of its group only."""
+        same = (entry.group, entry.ref, entry.mode, entry.uid, entry.gid, entry.attributes)
+        first = self._groups.get(same) if entry.group else None
+        if first is not None:
+            os.link(first, encode_names(entry.name), src_dir_fd=self.root_fd, dst_dir_fd=fd, follow_symlinks=False)
+            return
+        mode = entry.mode & (0o7555 if self._links is not None else 0o7777)
+        stamp = invented_mtime_ns(entry.content) if self._mtime_ns is None else self._mtime_ns
+        self._write(fd, entry, mode, stamp)
+        if entry.group:
+            self._groups[same] = encode_names(path + entry.name)
 
     def _file(self, fd: int, entry: TreeEntry, path: str) -> None:
         ref = entry.content

@@ -56,12 +56,16 @@ class NotItsName(BadInput):
 
 async def get_blob(request: Request) -> Response:
     """`GET|HEAD /blobs/{ref}`; `?name=` makes the browser save it under that name."""
-    work = request.app.state.work
     ref = Ref.parse(request.path_params["ref"])
+    return await answer(request, ref, request.query_params.get("name", ""))
+
+
+async def answer(request: Request, ref: Ref, name: str = "", kind: str = "") -> Response:
+    """The blob as this request wants it: all of it, a part, or only whether it is still the same."""
+    work = request.app.state.work
     if not work.spaces.is_public(ref):  # what lies in a private space is as if it were not here
         raise missing(ref)
     size = work.size(ref)  # raises BlobMissing before anything else is decided
-    name = request.query_params.get("name", "")
     if unchanged(request, ref):
         kept = _headers(ref, "", name)
         del kept["content-type"]
@@ -75,7 +79,7 @@ async def get_blob(request: Request) -> Response:
             return Response(None, 416, {"content-range": f"bytes */{size}", "cache-control": "no-store"})
     if size <= INLINE_READ_BYTES_MAX:
         data = work.get(ref)
-        return _reply(request, ref, name, content_type(data[:HEAD_BYTES]), size, span, data)
+        return _reply(request, ref, name, kind or content_type(data[:HEAD_BYTES]), size, span, data)
     threads: anyio.CapacityLimiter = request.app.state.threads
     file = await anyio.to_thread.run_sync(work.open, ref, limiter=threads)
     try:
@@ -83,7 +87,7 @@ async def get_blob(request: Request) -> Response:
     except BaseException:
         file.close()
         raise
-    return _reply(request, ref, name, content_type(head), size, span, file)
+    return _reply(request, ref, name, kind or content_type(head), size, span, file)
 
 
 def _reply(

@@ -32,6 +32,7 @@ from boxwork.serve.hot import Admits, HotAnswers
 from boxwork.serve.limits import REQUEST_ID_LENGTH_MAX
 from boxwork.serve.pulse.routes import routes as pulse_routes
 from boxwork.serve.state.routes import routes as state_routes
+from boxwork.serve.wire import oci
 
 log = logging.getLogger("boxwork.serve")
 
@@ -163,6 +164,8 @@ class Edge:
     def _error_answer(self, fault: Exception, connection: HTTPConnection, name: str) -> Response:
         """A page for a person who follows a link, JSON for everything else."""
         error = self._as_error(fault, connection.scope)
+        if oci.speaks(connection.scope["path"]):  # a registry's clients read another shape
+            return oci.error_reply(error, name)
         if connection.scope["method"] == "GET" and "text/html" in connection.headers.get("accept", ""):
             page: Response = self.state.shell.error_page(Request(connection.scope), error, name)
             return page
@@ -272,6 +275,7 @@ def asgi(work: Any, *, guard: Guard = loopback_only) -> ASGIApp:
         *shell.ROUTES,
         *pulse_routes(work),
         *state_routes(work),
+        *oci.routes(work),
     ]
     for pack in work.packs:
         if pack.routes is not None:

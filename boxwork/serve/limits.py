@@ -11,6 +11,8 @@ SETTINGS = (
     Setting("serve.signed_links", False, "", "true: a stranger with a link that was signed here may read that address"),
     Setting("serve.requests_max", 1000, "requests", "answered at the same time; above it 503 with Retry-After"),
     Setting("serve.blob_bytes_max", 4 * GiB, "bytes", "one uploaded blob; it is streamed, so this guards the disk"),
+    Setting("serve.push_open_max", 64, "uploads", "blobs on their way into /v2 at once; each holds a file, or 32 KiB"),
+    Setting("serve.push_idle_s_max", 900.0, "s", "an upload to /v2 that gets no byte for so long is dropped"),
     Setting("serve.body_bytes_max", 1 * MiB, "bytes", "a body that is read into memory: JSON inputs and lists"),
     Setting("serve.body_idle_s_max", 30.0, "s", "a client that sends nothing for so long while it owes a body is cut"),
     Setting("serve.derive_s_max", 120.0, "s", "a derivation asked for over HTTP answers within this, or with 504"),

@@ -51,6 +51,68 @@ def test_the_spelling_is_the_golden_one():
     assert sorted(SAMPLE, key=lambda entry: entry.name.encode("utf-8", "surrogateescape")) == decode(golden, ANY)
 
 
+SYSTEM = (
+    TreeEntry("null", "character", 0o666, uid=0, gid=0, device=(1, 3)),
+    TreeEntry("disk", "block", 0o660, uid=0, gid=6, device=(259, 70_000)),
+    TreeEntry("pipe", "pipe", 0o600),
+    file("ping", B, 0o755, 4, uid=0, gid=0, attributes=(("security.capability", b"\x01\0\xff"), ("user.x", b""))),
+    file("perl", A, 0o755, 4, group="usr/bin/perl"),
+    folder("kept", ref_of(HEADER), attributes=(("user.y", b"1"),)),
+    link("x link", "x 00 target that looks like an attribute"),
+)
+
+
+def test_what_a_system_needs_is_spelled_in_version_2_as_the_golden_one():
+    golden = (GOLDEN / "tree-2").read_bytes()
+    assert golden == encode(SYSTEM)
+    assert (GOLDEN / "tree-2.ref").read_text().strip() == ref_of(golden)
+    assert sorted(SYSTEM, key=lambda entry: entry.name) == decode(golden, ANY)
+    assert {A, B, ref_of(HEADER)} == set(references(golden, ANY))
+
+
+H2, F = b"boxwork-tree 2\n", b"f 0644 - 1 " + b"a" * 64 + b" n\0"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        H2,  # nothing needs version 2
+        H2 + F,
+        HEADER + F + b"x 00 a\0",  # version 1 has no attributes
+        HEADER + b"c 0600 - 1:3 n\0",
+        H2 + b"x 00 a\0" + F,  # behind nothing
+        H2 + F + b"x 0 a\0",  # half a byte
+        H2 + F + b"x 0G a\0",
+        H2 + F + b"x 00 b\0x 00 a\0",  # out of order
+        H2 + F + b"x 00 a\0x 00 a\0",
+        H2 + F + b"h p\0x 00 a\0",  # attributes come first
+        H2 + F + b"h p\0h q\0",
+        H2 + F + b"h \0",
+        H2 + b"p 0600 - n\0h p\0",  # only files share
+        H2 + b"c 0600 - 01:3 n\0",
+        H2 + b"c 0600 - 4294967296:3 n\0",
+        H2 + b"c 0600 - 1 n\0",
+        H2 + F + b"x 00 a",
+    ],
+)
+def test_no_other_spelling_of_version_2_is_read(data):
+    with pytest.raises(BlobCorrupt):
+        decode(data, ANY)
+
+
+def test_what_no_system_has_is_not_spelled():
+    for entry in (
+        TreeEntry("n", "character", 0o600),
+        TreeEntry("n", "block", 0o600, device=(-1, 0)),
+        link("n", "t", group="p"),
+        file("n", attributes=(("b", b""), ("a", b""))),
+        file("n", attributes=(("", b""),)),
+        file("n", attributes=(("a", bytes(65_537)),)),
+    ):
+        with pytest.raises(BadInput):
+            encode([entry])
+
+
 def test_the_empty_directory_is_the_header_alone():
     assert encode([]) == b"boxwork-tree 1\n"
     assert decode(encode([]), ANY) == []

@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 from boxwork.clock import SECOND_NS, Clock
-from boxwork.content.places.incoming import Incoming, TemporaryFile
-from boxwork.content.store import as_file, corrupt, make_private, missing, storage_error, unexpected, unreadable
+from boxwork.content.places.incoming import Also, Incoming, TemporaryFile, Writer
+from boxwork.content.store import as_file, corrupt, make_private, missing, storage_error, unreadable
 from boxwork.content.syncing import sync_directory
 from boxwork.database import Database, Edit
 from boxwork.errors import StorageError
-from boxwork.keys import PREFIX, REF_LENGTH, Buffer, Ref, RefHasher, ref_of, ref_of_digest
+from boxwork.keys import PREFIX, REF_LENGTH, Buffer, Ref, ref_of, ref_of_digest
 
 # Putting a blob that is here already writes nothing if its row says it was put within this time.
 # The sweep leaves a multiple of it alone (sweep.MARGIN_NS), so a blob just put cannot go.  Unit: nanoseconds.
@@ -45,7 +45,6 @@ INLINE, FILE = 0, 1
 _row = struct.Struct("<QQB")  # touched_ns, size, INLINE or FILE
 
 Getter: TypeAlias = Callable[[bytes], bytes | None]
-Also: TypeAlias = Callable[[Edit, list[bytes]], None]
 
 
 class Row(NamedTuple):
@@ -143,29 +142,14 @@ class DiskPlace:
     def put_stream(
         self, chunks: Iterable[Buffer], *, durable: bool = True, expect: Ref | None = None, also: Also | None = None
     ) -> Ref:
-        hasher, head = RefHasher(), bytearray()
-        with TemporaryFile(self._tmp_name, self.durable) as file:
+        with self.writer() as writer:
             for chunk in chunks:
-                view = memoryview(chunk).cast("B")  # its length is bytes, whatever its items are
-                hasher.update(view)
-                if file.opened:
-                    file.write(view)
-                    continue
-                head += view
-                if hasher.size > self._inline_bytes_max:
-                    file.write(head)
-                    head = bytearray()
-            ref = hasher.ref()
-            if expect is not None and ref != expect:
-                raise unexpected(ref, expect)
-            digest = ref.digest
-            if self._known(digest, also):
-                return ref
-            small = not file.opened
-            self._keep(
-                [Incoming(digest, hasher.size, data=bytes(head)) if small else file.finish(digest, hasher.size)], also
-            )
-        return ref
+                writer.write(chunk)
+            return writer.commit(expect, also)
+
+    def writer(self) -> Writer:
+        """A blob in pieces, for a caller who gets them one by one."""
+        return Writer(TemporaryFile(self._tmp_name, self.durable), self._inline_bytes_max, self._take)
 
     def touch(self, digests: Iterable[bytes], also: Also | None = None) -> list[bytes]:
         """Mark them as just used, which keeps them from the next sweep; the answer is those that are not here.
@@ -334,6 +318,10 @@ class DiskPlace:
     def _known(self, digest: bytes, also: Also | None) -> bool:
         """Is it here already, so that a put writes no bytes but at most its row."""
         return self._row_of(digest) is not None and not self.touch((digest,), also)
+
+    def _take(self, ref: Ref, incoming: Callable[[], Incoming], also: Also | None) -> None:
+        if not self._known(ref.digest, also):
+            self._keep([incoming()], also)
 
     def _file_size(self, digest: bytes) -> int | None:
         try:

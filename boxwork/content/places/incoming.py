@@ -1,13 +1,17 @@
-"""A blob on its way into a disk place: bytes in hand, or a file in `tmp`."""
+"""A blob on its way into a disk place: bytes in hand, or a file in `tmp`; whole at once, or in pieces."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from boxwork.content.store import storage_error
-from boxwork.keys import Buffer
+from boxwork.content.store import storage_error, unexpected
+from boxwork.database import Edit
+from boxwork.keys import Buffer, Ref, RefHasher
+
+Also: TypeAlias = Callable[[Edit, list[bytes]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +77,62 @@ class TemporaryFile:
                 os.unlink(self._path)
             except OSError:  # a leftover that the doctor finds is better than hiding the first error
                 return
+
+
+# Takes in what has come under this name: asks for it only if it is not here already.
+Keep: TypeAlias = "Callable[[Ref, Callable[[], Incoming], Also | None], None]"
+
+
+class Writer:
+    """A blob that comes in pieces, at the pace of whoever sends it: hashed as it comes, in memory while it is small.
+
+    For one thread at a time.  Whoever made it closes it; until `commit` nothing of it is visible.
+    """
+
+    __slots__ = ("_file", "_hasher", "_head", "_inline_bytes_max", "_keep")
+
+    def __init__(self, file: TemporaryFile, inline_bytes_max: int, keep: Keep) -> None:
+        self._file = file
+        self._inline_bytes_max = inline_bytes_max
+        self._keep = keep
+        self._hasher = RefHasher()
+        self._head = bytearray()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes that have come."""
+        return self._hasher.size
+
+    def write(self, chunk: Buffer) -> None:
+        view = memoryview(chunk).cast("B")  # its length is bytes, whatever its items are
+        self._hasher.update(view)
+        if self._file.opened:
+            self._file.write(view)
+            return
+        self._head += view
+        if self._hasher.size > self._inline_bytes_max:
+            self._file.write(self._head)
+            self._head = bytearray()
+
+    def commit(self, expect: Ref | None = None, also: Also | None = None) -> Ref:
+        """Keep what has come.  With `expect`, bytes of another name are refused with `BlobCorrupt`."""
+        ref = self._hasher.ref()
+        if expect is not None and ref != expect:
+            raise unexpected(ref, expect)
+        self._keep(ref, self._incoming, also)
+        return ref
+
+    def _incoming(self) -> Incoming:
+        digest = self._hasher.ref().digest
+        if self._file.opened:
+            return self._file.finish(digest, self.size)
+        return Incoming(digest, self.size, data=bytes(self._head))
+
+    def close(self) -> None:
+        self._file.remove()

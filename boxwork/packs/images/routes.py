@@ -1,0 +1,172 @@
+"""What the pack answers over HTTP.
+
+GET  /images                          the list, as a page; with `accept: application/json` as data
+GET  /images/{name}                   one image: its versions and what happened
+GET  /images/{name}/{number}          one version, and what differs from the one before (`?against=`)
+GET  /images/{name}/{number}/sbom     its bill of materials (CycloneDX)
+GET  /images/builds/{id}              a build, live
+GET  /images/builds/{id}/events       the same as events
+POST /images/{name}/build             begin one; the answer is its id
+POST /images/{name}/rollback          {"number": 1, "reason": "…"}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from boxwork import errors
+from boxwork.packs.images import machine_pages, pages
+from boxwork.packs.images.watching import LOOK_S, Watcher
+from boxwork.packs.images.workshop import Workshop
+
+# An order in JSON.  Unit: bytes.
+BODY_BYTES_MAX = 16 * 1024
+# A comment at least this often, so that a broken line shows.  Unit: s.
+BEAT_S = 15.0
+# Builds that one node is watched at, at the same time; each looks at a file ten times a second.
+WATCHERS_MAX = 100
+
+
+class Desk:
+    """The endpoints, over one workshop."""
+
+    def __init__(self, work: Any) -> None:
+        self.shop: Workshop = work.part("images")
+        self.work = self.shop.work
+        self.watchers = 0
+
+    async def images(self, request: Request) -> Response:
+        if _wants_json(request):
+            return JSONResponse(await _thread(self._images))
+        reply: Response = await _thread(pages.list_page, request, self.shop)
+        return reply
+
+    def _images(self) -> list[dict[str, Any]]:
+        return [self.shop.catalog.version(name) for name in self.shop.catalog.names()]
+
+    async def image(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if _wants_json(request):
+            return JSONResponse(await _thread(self.shop.catalog.versions, name))
+        reply: Response = await _thread(pages.image_page, request, self.shop, name)
+        return reply
+
+    async def version(self, request: Request) -> Response:
+        name, number = request.path_params["name"], request.path_params["number"]
+        if _wants_json(request):
+            return JSONResponse(await _thread(self.shop.catalog.version, name, number))
+        reply: Response = await _thread(pages.version_page, request, self.shop, name, number)
+        return reply
+
+    async def sbom(self, request: Request) -> Response:
+        name, number = request.path_params["name"], request.path_params["number"]
+        data = await _thread(self.shop.bill, name, number)
+        head = {"content-disposition": f'attachment; filename="{name}-{number}.cdx.json"'}
+        return Response(data, 200, head, "application/vnd.cyclonedx+json")
+
+    async def build(self, request: Request) -> Response:
+        order = await _order(request)
+        name = request.path_params["name"]
+        if name not in await _thread(self.shop.catalog.sources):
+            raise errors.NotFound(f"no recipe of {name!r} is known: build it once with `boxwork images build FILE`")
+        id = await _thread(
+            lambda: self.shop.start(
+                name, who="page", reason=str(order.get("reason", ""))[:500], fresh=bool(order.get("fresh"))
+            )
+        )
+        return JSONResponse({"id": id}, 202)
+
+    async def rollback(self, request: Request) -> Response:
+        order = await _order(request)
+        number = order.get("number", 0)
+        if not isinstance(number, int):
+            raise errors.BadInput(f"number is the number of a version, not {number!r}")
+        name, reason = request.path_params["name"], str(order.get("reason", ""))[:500]
+        before, now = await _thread(lambda: self.shop.builder.rollback(name, number, who="page", reason=reason))
+        return JSONResponse({"before": before, "now": now})
+
+    async def watch(self, request: Request) -> Response:
+        reply: Response = await _thread(pages.build_page, request, self.shop, request.path_params["id"])
+        return reply
+
+    async def events(self, request: Request) -> Response:
+        if self.watchers >= WATCHERS_MAX:
+            raise errors.Busy(f"{WATCHERS_MAX} pages watch builds already: close one")
+        request.scope["boxwork.endless"] = True
+        watcher = Watcher(self.work, request.path_params["id"])
+        stopping = request.app.state
+        body = self._events(watcher, lambda: bool(stopping.stopping))
+        head = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(body, 200, head, "text/event-stream")
+
+    async def _events(self, watcher: Watcher, ended: Any) -> AsyncIterator[bytes]:
+        self.watchers += 1
+        quiet = 0.0
+        try:
+            while True:
+                found = await _thread(watcher.look)
+                for kind, data in found:
+                    yield f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+                if watcher.over:
+                    yield b"event: end\ndata: {}\n\n"
+                    return
+                if ended():
+                    return
+                quiet = 0.0 if found else quiet + LOOK_S
+                if quiet >= BEAT_S:
+                    yield b": still here\n\n"
+                    quiet = 0.0
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self.watchers -= 1
+
+
+async def _thread(function: Any, *arguments: Any) -> Any:
+    return await anyio.to_thread.run_sync(function, *arguments)
+
+
+def _wants_json(request: Request) -> bool:
+    return "application/json" in request.headers.get("accept", "")
+
+
+async def _order(request: Request) -> dict[str, Any]:
+    """The JSON of an order.  A form of another site cannot send this content type without asking first."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise errors.BadInput("send the order as content-type: application/json")
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > BODY_BYTES_MAX:
+            raise errors.TooLarge(f"an order has at most {BODY_BYTES_MAX} bytes")
+    try:
+        order = json.loads(data or b"{}")
+    except ValueError as reason:
+        raise errors.BadInput(f"the order is no JSON: {reason}") from reason
+    if not isinstance(order, dict):
+        raise errors.BadInput("an order is a JSON object")
+    return order
+
+
+def routes(work: Any) -> list[BaseRoute]:
+    """The routes of the pack; from here on the node looks for changed dependencies, if that is set."""
+    desk = Desk(work)
+    desk.shop.start_schedule()
+    return [
+        Route("/images", desk.images, methods=["GET"]),
+        Route("/images/builds/{id}", desk.watch, methods=["GET"]),
+        Route("/images/builds/{id}/events", desk.events, methods=["GET"]),
+        *machine_pages.routes(desk.work),
+        Route("/images/{name}", desk.image, methods=["GET"]),
+        Route("/images/{name}/build", desk.build, methods=["POST"]),
+        Route("/images/{name}/rollback", desk.rollback, methods=["POST"]),
+        Route("/images/{name}/{number:int}", desk.version, methods=["GET"]),
+        Route("/images/{name}/{number:int}/sbom", desk.sbom, methods=["GET"]),
+    ]

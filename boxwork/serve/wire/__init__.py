@@ -1,0 +1,1 @@
+"""Foreign tongues: protocols that other people's clients speak, over the same store."""
