@@ -66,6 +66,10 @@ class Crowd:
         self.process.wait(10)
 
 
+def cpu_s() -> float:
+    return sum(psutil.Process().cpu_times()[:2])
+
+
 def until(condition: Any, what: str) -> None:
     end = time.monotonic() + PATIENCE_S
     while not condition():
@@ -85,19 +89,21 @@ def make_release(root: Path) -> Path:
     return release
 
 
-def one_change(fleet: Any, crowd: Crowd, release: Path, number: int) -> tuple[float, float]:
-    """(publishing, order until 99 of 100 have acknowledged), in seconds."""
+def one_change(fleet: Any, crowd: Crowd, release: Path, number: int) -> tuple[float, float, float]:
+    """(publishing, order until 99 of 100 have acknowledged, CPU time of the server for that), in seconds."""
     (release / "etc" / "motd").write_text(f"{number}\n")
     began = time.perf_counter()
     version = fleet.publish(release, author="bench", reason=f"change {number}")
     published = time.perf_counter() - began
+    spent = cpu_s()
     ordered = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     rollout = fleet.start(version.number, Plan(kind="once", bake_s=0), who="bench", why="bench")
     position = number + 1
     until(lambda: len(crowd.applied.get(position, ())) >= HOSTS, f"{HOSTS} hosts at position {position}")
     until(lambda: fleet.mirror.rollouts[rollout.number].state == "done", "the rollout is done")
+    spent = cpu_s() - spent
     at_ns = sorted(crowd.applied[position])[int(HOSTS * 0.99) - 1]
-    return published, (at_ns - ordered) / 1e9
+    return published, (at_ns - ordered) / 1e9, spent
 
 
 def bad_version(fleet: Any, release: Path) -> tuple[int, float]:
@@ -134,15 +140,11 @@ def main() -> None:
 
 
 def measure(fleet: Any, crowd: Crowd, release: Path) -> None:
-    process = psutil.Process()
-    spent = sum(process.cpu_times()[:2])
+    spent = cpu_s()
     time.sleep(IDLE_S)
-    idle = 100 * (sum(process.cpu_times()[:2]) - spent) / IDLE_S
+    idle = 100 * (cpu_s() - spent) / IDLE_S
     report(name="fleet.idle", value=idle, unit="% of a core", hosts=HOSTS, wait_s=30)
-    rounds = []
-    for number in range(1, ROUNDS + 1):
-        spent = sum(process.cpu_times()[:2])
-        rounds.append((*one_change(fleet, crowd, release, number), sum(process.cpu_times()[:2]) - spent))
+    rounds = [one_change(fleet, crowd, release, number) for number in range(1, ROUNDS + 1)]
     load = round(os.getloadavg()[0], 1)
     report(name="fleet.publish", value=statistics.median(row[0] for row in rounds), unit="s", hosts=HOSTS, load=load)
     report(

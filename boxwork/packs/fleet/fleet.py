@@ -197,17 +197,20 @@ class Fleet:
         return known
 
     def _pack(self, tree: Ref, has: str) -> list[bytes]:
-        old: set[Ref] = set()
+        old: dict[Ref, int] = {}
         if has:
             with contextlib.suppress(errors.BlobMissing):  # from another server: then everything is sent
                 old = self._refs_of(Ref.parse(has))
         blobs: list[bytes] = []
         total = 0
-        for ref in sorted(self._refs_of(tree) - old):
-            size = self.work.size(ref)
-            if size <= protocol.PACK_BLOB_BYTES_MAX and total + size <= protocol.PACK_BYTES_MAX:
-                blobs.append(self.work.get(ref))
-                total += size
+        lacking = {ref: size for ref, size in self._refs_of(tree).items() if ref not in old}
+        for ref in sorted(lacking):
+            if lacking[ref] > protocol.PACK_BLOB_BYTES_MAX:
+                continue
+            data = self.work.get(ref)
+            if len(data) <= protocol.PACK_BLOB_BYTES_MAX and total + len(data) <= protocol.PACK_BYTES_MAX:
+                blobs.append(data)
+                total += len(data)
         return blobs
 
     def _make_again(self, host: str, number: int) -> None:
@@ -216,8 +219,10 @@ class Fleet:
             bundles = Bundles(self.work, self.kinds(version.template))
             bundles.content(host, self.table(version).rows[host])
 
-    def _refs_of(self, tree: Ref) -> set[Ref]:
-        return {tree, *(entry.ref for _, entry in self.work.tree(tree).walk() if entry.ref is not None)}
+    def _refs_of(self, tree: Ref) -> dict[Ref, int]:
+        """Every blob of a tree with the size of a file; a list of names has none before it is read."""
+        found = {entry.ref: entry.size for _, entry in self.work.tree(tree).walk() if entry.ref is not None}
+        return {tree: 0, **found}
 
     # --- publishing
 

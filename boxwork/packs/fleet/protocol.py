@@ -2,10 +2,9 @@
 
     GET  /fleet/hosts/{host}?digest=…&wait_s=…   200 Signed, or 304 when nothing changed for `wait_s`
     GET  /fleet/hosts/{host}/blobs?not={tree}    the small blobs that are not in that tree, all in one answer: a
-                                                 MessagePack list of bytes, which the receiver names by hashing them
+                                                 MessagePack list of bytes, which the receiver names by hashing them;
+                                                 a shorter way, nothing depends on it
     GET  /fleet/hosts/{host}/blobs/{ref}         the bytes of a tree or a file of it; whoever reads checks the hash
-    GET  /fleet/hosts/{host}/blobs?not={ref}     MessagePack, a list of bytes: the small blobs of the host's tree that are
-                                                 not in the tree it says it has; a shorter way, nothing depends on it
     POST /fleet/hosts/{host}/reports             Report → Ack, once the server has it on disk
 
 `Desired` is what a host should be.  It depends on that host's content only, never on the time, so an edit that
@@ -38,8 +37,6 @@ TAG_DESIRED = b"boxwork.fleet.desired.1\0"
 DOCUMENT_BYTES_MAX = 1024 * 1024
 # A pack of blobs: each at most, and together at most.  Unit: bytes.  A larger blob costs more to send than to ask for.
 PACK_BLOB_BYTES_MAX = 64 * 1024
-PACK_BYTES_MAX = 1024 * 1024
-# What one answer of many blobs may hold together.  Unit: bytes.  A configuration is smaller, an image is fetched singly.
 PACK_BYTES_MAX = 1024 * 1024
 # A report tells this many differences; `drift_count` tells how many there are.  Unit: paths.
 DRIFT_PATHS_MAX = 100
