@@ -28,9 +28,15 @@ EVERYTHING = "."
 
 
 class Look:
-    """One look at the version that runs: `found` is what differs, `tree` what lies there (None: nothing does)."""
+    """One look at the version that runs: `found` is what differs, `tree` what lies there (None: nothing does).
 
-    def __init__(self, root: Path, content: Any, secrets: Secrets, memory: Memory, now: clock.Clock) -> None:
+    With `whole`, every blob of `tree` is in the store afterwards.
+    """
+
+    def __init__(
+        self, root: Path, content: Any, secrets: Secrets, memory: Memory, now: clock.Clock, *, whole: bool = False
+    ) -> None:
+        self._whole = whole
         self.found: list[Drift] = []
         self.tree: Tree | None = None
         self._root = root
@@ -54,10 +60,9 @@ class Look:
         if not directory.is_dir() or directory.is_symlink():
             self._add(EVERYTHING, "removed", intent)
             return
-        self.tree = actual(self._content, directory, version.secret_files)
         own = Tree(Ref.parse(version.tree), self._content)
         right = Tree(Ref.parse(self._memory.accepted), self._content) if self._memory.accepted else own
-        for change in differences(right, self.tree, version.secret_files):
+        for change in self._compare(directory, right, version.secret_files):
             self._add(change.path, _kind(change), intent)
         if right is not own:
             listed = {drift.path for drift in self.found}
@@ -65,6 +70,17 @@ class Look:
                 if change.path not in listed:
                     self._add(change.path, _kind(change), "accepted")
         self._look_at_secrets(directory, own, version, intent)
+
+    def _compare(self, directory: Path, right: Tree, apart: Sequence[str]) -> list[tree.Change]:
+        """What differs; looked at quickly, unless whoever asked keeps the tree, or a part of it is gone."""
+        if not self._whole:
+            self.tree = actual(self._content, directory, apart, whole=False)
+            try:
+                return differences(right, self.tree, apart)
+            except errors.BlobMissing:
+                pass  # swept since it was last seen: put again below
+        self.tree = actual(self._content, directory, apart)
+        return differences(right, self.tree, apart)
 
     def _look_at_secrets(self, directory: Path, own: Tree, version: Version, intent: Intent) -> None:
         names = read_document(version.signed).secrets

@@ -95,7 +95,7 @@ class Hand:
     def accept(self) -> list[Drift]:
         """What differs now is right on this host, until the next version comes."""
         with self.ledger.alone() as memory, self._content() as content:
-            look = Look(self.root, content, self._secrets, memory, self._clock)
+            look = Look(self.root, content, self._secrets, memory, self._clock, whole=True)
             if look.tree is None:
                 raise errors.BadInput("the whole version is gone, which nobody can accept: start the agent")
             memory.accepted = str(look.tree.ref)

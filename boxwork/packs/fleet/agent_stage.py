@@ -201,11 +201,32 @@ class _Walk:
             yield entry
 
 
-def actual(content: Any, directory: Path, apart: Sequence[str]) -> Tree:
-    """The tree of what lies there now, by the stat index; `apart` are paths that are looked at otherwise."""
+class _Glance:
+    """A store for a look that keeps nothing: what the stat index knows is not looked up in the store again.
+
+    Half of a look's time would go there.  Its answer can be compared; a part of it that was swept meanwhile raises
+    `BlobMissing` when it is read, and then one looks again, whole.
+    """
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    def touch(self, refs: Iterable[Ref]) -> list[Ref]:
+        return []
+
+
+def actual(content: Any, directory: Path, apart: Sequence[str], *, whole: bool = True) -> Tree:
+    """The tree of what lies there now, by the stat index; `apart` are paths that are looked at otherwise.
+
+    `whole` says that every blob of it is in the store afterwards, for who wants to keep it.
+    """
     skipped = frozenset(apart)
     ignore: Any = (lambda path, _: path in skipped) if skipped else ()
-    return tree.commit(content, directory, ignore=ignore, special="skip", durable=False)
+    store = content if whole else _Glance(content)
+    return Tree(tree.commit(store, directory, ignore=ignore, special="skip", durable=False).ref, content)
 
 
 def differences(expected: Tree, found: Tree, apart: Sequence[str]) -> list[tree.Change]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from boxwork import errors
+from boxwork import errors, sweep
 from boxwork.packs.fleet.agent import Agent
 from boxwork.packs.fleet.agent_hand import Hand
 from boxwork.packs.fleet.protocol import Hooks
@@ -135,6 +135,17 @@ def test_an_edit_session_has_a_limit(server: Server, make_agent: MakeAgent, root
     settled(server, make_agent())
     with pytest.raises(errors.BadInput, match="give 0 to 1440"):
         Hand(root).edit(100_000)
+
+
+def test_drift_that_was_swept_from_the_store_is_still_found(server: Server, make_agent: MakeAgent, root: Path) -> None:
+    # Far from the files' own times, so that the stat index believes them.
+    clock = FakeClock(4_000_000_000 * 10**9)
+    agent = settled(server, make_agent(now=clock))
+    (root / "current/etc/app.conf").write_bytes(b"port = 81\n")
+    assert {("etc/app.conf", "changed", "accidental")} == seen(agent)
+    clock.advance(30 * 86_400 * 10**9)
+    assert sweep(agent.content, grace_s=86_400).deleted
+    assert {("etc/app.conf", "changed", "accidental")} == seen(agent)
 
 
 def test_a_look_costs_what_differs(server: Server, make_agent: MakeAgent, root: Path) -> None:
