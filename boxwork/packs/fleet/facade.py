@@ -47,7 +47,7 @@ class Facade:
         self._raw: tuple[Raw, ...] | None = None
         self._lock = threading.Lock()
         # Rows that passed the check with these kinds, so that an unchanged source is not checked again.
-        self._checked: tuple[int, Table] | None = None
+        self._checked: tuple[Mapping[str, Kind], Table] | None = None
 
     def rows(self) -> tuple[Raw, ...]:
         """What the source has now, unchecked.  Raises `SourceFailed`."""
@@ -64,10 +64,10 @@ class Facade:
             now = self.work.clock.now_ns()
             try:
                 raw = self.rows()
-                if self._checked is None or self._checked[0] != id(kinds):
+                if self._checked is None or self._checked[0] is not kinds:
                     table = check(raw, kinds)
                     self.work.observe(OBSERVED, self._data, source=self.name)
-                    self._checked = (id(kinds), table)
+                    self._checked = (kinds, table)
                 table = self._checked[1]
             except errors.BoxworkError as fault:
                 if self.health.problem != fault.message:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -68,16 +69,18 @@ class Desk:
         self.reporting = Reporting(work, settings.integer("fleet.reports_max"))
         self.outlook = Outlook(self.fleet)
         self.running = False
+        self._beginning = threading.Lock()
         if settings.text("fleet.source"):
             self.begin()
 
     def begin(self) -> None:
         """Open the facts and start the conductor: at once where a source is set, else when somebody asks."""
-        if not self.running:
-            self.running = True
-            self.fleet.mirror.moved.append(self.waiting.wake)
-            self.fleet.conductor = Conductor(self.fleet)
-            self.fleet.conductor.start()
+        with self._beginning:
+            if not self.running:
+                self.fleet.mirror.moved.append(self.waiting.wake)
+                self.fleet.conductor = Conductor(self.fleet)
+                self.fleet.conductor.start()
+                self.running = True
 
     async def _ready(self) -> Any:
         if not self.running:
@@ -87,6 +90,7 @@ class Desk:
     # --- for hosts
 
     async def desired(self, request: Request) -> Response:
+        """`GET /fleet/hosts/{host}?digest=&wait_s=`: what a host shall be, signed, as soon as it is not `digest`."""
         fleet = await self._ready()
         host = host_of(request)
         query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
@@ -137,12 +141,14 @@ class Desk:
         return Response(None, 304, {"etag": f'"{has}"', **PRIVATE})
 
     async def blob(self, request: Request) -> Response:
+        """`GET /fleet/hosts/{host}/blobs/{ref}`: a blob of what a host is or was to be."""
         fleet = await self._ready()
         ref = Ref.parse(request.path_params["ref"])
         data = await anyio.to_thread.run_sync(fleet.blob, host_of(request), ref)
         return Response(data, 200, {"etag": f'"{ref}"', **IMMUTABLE})
 
     async def pack(self, request: Request) -> Response:
+        """`GET /fleet/hosts/{host}/blobs?not={tree}`: the small blobs that are not in that tree, in one answer."""
         fleet = await self._ready()
         has = dict(parse_qsl(request.scope["query_string"].decode("latin-1"))).get("not", "")
         if has:
@@ -152,6 +158,7 @@ class Desk:
         return Response(msgspec.msgpack.encode(blobs), 200, {"content-type": "application/msgpack", **PRIVATE})
 
     async def report(self, request: Request) -> Response:
+        """`POST /fleet/hosts/{host}/reports`: what a host says of itself; answered once it is on disk."""
         await self._ready()
         said = protocol.read_report(await body_of(request))
         if said.host != host_of(request):
@@ -161,6 +168,7 @@ class Desk:
         return Response(ACK, 200, {"content-type": "application/json", "cache-control": "no-store"})
 
     async def key(self, request: Request) -> Response:
+        """`GET /fleet/key`: the public key, and the name of these facts."""
         fleet = await self._ready()
         key = await anyio.to_thread.run_sync(lambda: fleet.private_key)
         return json_reply({"public_key": protocol.public_key(key).hex(), "epoch": fleet.mirror.epoch})
@@ -168,20 +176,24 @@ class Desk:
     # --- for people
 
     async def state(self, request: Request) -> Response:
+        """`GET /fleet/state`: hosts by release and condition, the rollout, the source."""
         await self._ready()
         return json_reply(await anyio.to_thread.run_sync(self.outlook.state))
 
     async def hosts(self, request: Request) -> Response:
+        """`GET /fleet/hosts.json?q=&only=`: host, what it shall be, what it is, how it is, drift, seconds ago."""
         await self._ready()
         query = request.query_params
         only, words = query.get("only", ""), query.get("q", "")[:100]
         return json_reply(await anyio.to_thread.run_sync(self.outlook.hosts, words, only))
 
     async def about(self, request: Request) -> Response:
+        """`GET /fleet/about/{host}`: everything about one host."""
         await self._ready()
         return json_reply(await anyio.to_thread.run_sync(self.outlook.host, host_of(request)))
 
     async def version(self, request: Request) -> Response:
+        """`GET /fleet/versions/{number}`: one version; with `?against=` what differs from another."""
         await self._ready()
         number = whole(request.path_params["number"])
         against = request.query_params.get("against")
@@ -190,10 +202,12 @@ class Desk:
         return json_reply(await anyio.to_thread.run_sync(self.outlook.difference, whole(against), number))
 
     async def history(self, request: Request) -> Response:
+        """`GET /fleet/history`: who decided what, when and why, newest first."""
         fleet = await self._ready()
         return json_reply(await anyio.to_thread.run_sync(lambda: list(fleet.history())))
 
     async def publish(self, request: Request) -> Response:
+        """`POST /fleet/versions`: a version of a template tree that is in the store, with the rows of now."""
         fleet = await self._ready()
         given = await order_of(request, Publish)
         version = await anyio.to_thread.run_sync(
@@ -202,6 +216,7 @@ class Desk:
         return json_reply(version, 201)
 
     async def start(self, request: Request) -> Response:
+        """`POST /fleet/rollouts`: move the fleet to a version; what the plan leaves out is as in the settings."""
         fleet = await self._ready()
         given = await order_of(request, Start)
         default: Any = fleet.conductor.default_plan()
@@ -210,6 +225,7 @@ class Desk:
         return json_reply(rollout, 201)
 
     async def steer(self, request: Request) -> Response:
+        """`POST /fleet/rollouts/{number}/{action}`: pause, resume or abort."""
         fleet = await self._ready()
         number, action = whole(request.path_params["number"]), request.path_params["action"]
         state = {"pause": "paused", "resume": "running", "abort": "aborted"}.get(action)
@@ -232,6 +248,7 @@ class Direct:
 
     def __init__(self, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
         self.endpoint = endpoint
+        self.__doc__ = endpoint.__doc__
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self.endpoint(Request(scope, receive, send))
