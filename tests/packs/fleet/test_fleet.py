@@ -297,6 +297,14 @@ def test_one_rollout_at_a_time(stage: Any) -> None:
         stage.fleet.start(number, Plan(), who="bob", why="y")
 
 
+def test_a_step_is_taken_once_whoever_comes_first(stage: Any) -> None:
+    rollout = stage.fleet.start(stage.publish().number, Plan(), who="ada", why="x")
+    stage.fleet.take_step(rollout, "the first ones")
+    with pytest.raises(Refused, match="is at step 1, not 0"):
+        stage.fleet.take_step(rollout, "the first ones")
+    assert 1 == stage.rollout(rollout.number).moved
+
+
 def test_a_version_that_was_taken_back_does_not_come_again_by_itself(stage: Any) -> None:
     stage.roll_out(stage.publish().number)
     stage.rows["web1"]["workers"] = "9"
