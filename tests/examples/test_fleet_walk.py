@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_three_hosts_leave_a_bad_version_by_themselves() -> None:
     # Ports and addresses of its own, by the process, so that two walks on one machine do not meet.
     number = os.getpid() % 100
+    ours = ["--port", str(18_900 + number), "--second", str(100 + number)]
     done = subprocess.run(
-        [sys.executable, ROOT / "examples/fleet/three_hosts.py", "--port", str(18_900 + number)]
-        + ["--second", str(100 + number)],
+        [sys.executable, ROOT / "examples/fleet/three_hosts.py", *ours],
         capture_output=True,
         text=True,
         timeout=380,
