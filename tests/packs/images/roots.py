@@ -15,6 +15,16 @@ CRASHING = "#!/bin/sh\necho c >/proc/sysrq-trigger\n"
 NEVER = "#!/bin/sh\nexit 1\n"
 
 
+# What machines boot, as `tools/essential-debs` fetched it; without it `deb` asks the mirror of this machine.
+BOOT = Path(__file__).resolve().parents[3] / ".cache" / "debs" / "boot"
+
+
+def take_boot_packages(work: Any) -> None:
+    """Keep the kernel and the shell that were fetched before, so that no test asks a mirror."""
+    for package in BOOT.glob("*.deb"):
+        work.put(package)
+
+
 def make_root(work: Any, folder: Path, check: str = CONTENT, **files: str) -> Tree:
     """A root of one program, and this health check; `files` make it another version."""
     (folder / "bin").mkdir(parents=True)

@@ -19,7 +19,7 @@ from boxwork import Tree
 from boxwork.packs.images.boot_commands import make_bootable
 from boxwork.packs.images.gate import Unbootable, passing
 from boxwork.packs.images.slots import Slots
-from tests.packs.images.roots import CONTENT, CRASHING, SICK, make_root
+from tests.packs.images.roots import CONTENT, CRASHING, SICK, make_root, take_boot_packages
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600), pytest.mark.xdist_group("machines")]
 
@@ -33,6 +33,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     with boxwork.open(tmp_path_factory.mktemp("machines") / "data", settings=SETTINGS) as opened:
+        take_boot_packages(opened)
         yield opened
 
 

@@ -22,6 +22,7 @@ from boxwork.packs.images.workshop import Workshop
 from boxwork.serve.server import Server, bind
 from tests.packs.images.archive_of_debs import Archive
 from tests.packs.images.conftest import recipe_of
+from tests.packs.images.roots import take_boot_packages
 
 pytestmark = [
     pytest.mark.servers,
@@ -82,6 +83,7 @@ mode = "0755"
 def test_an_image_that_was_built_boots_and_says_that_it_is_healthy(
     debs: Archive, work: Any, workshop: Workshop
 ) -> None:
+    take_boot_packages(work)
     shell = busybox_of(work.get(deb(work, "busybox-static")))
     applets = {f"/bin/{name}": shell for name in ("busybox", "grep")}
     debs.put("shell", files=dict(applets), modes=dict.fromkeys(applets, 0o755))
