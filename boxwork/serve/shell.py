@@ -46,6 +46,7 @@ class Shell:
 
     def __init__(self, work: Any) -> None:
         packs = [(page.title, page.path) for pack in work.packs for page in pack.pages]
+        packs.sort(key=lambda page: page[1] != "/")  # what stands at the root comes first
         self.pages = [*packs, *OWN_PAGES]
         self.folders: dict[str, dict[str, bytes]] = {}
         self.digests: dict[str, str] = {}
