@@ -43,7 +43,9 @@ class Pack:
     """A folder of boxes.  Every field but the first two may be left out.
 
     boxes         the derivations it offers, by their names to `boxwork derive` and `/derive/{box}`
-    transactions  the transactions it offers, by their names to `boxwork commit` and `work.commit`
+    transactions  the transactions it offers, by their names to `boxwork commit`, `work.commit` and `/commit`
+    inner         transactions that only the pack's own code commits, because it has checked their inputs against
+                  each other and against what is there: not offered over HTTP
     routes        called with the open node, answers with the routes to mount
     described     (path, method) → what /openapi.json says of a route beside its docstring: "path" (schemas of the
                   parameters in it), "parameters", "requestBody", "responses" of an OpenAPI operation
@@ -64,6 +66,7 @@ class Pack:
     summary: str
     boxes: tuple[Derivation[..., Any], ...] = ()
     transactions: tuple[Transaction[..., Any], ...] = ()
+    inner: tuple[Transaction[..., Any], ...] = ()
     routes: Routes | None = None
     described: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     settings: tuple[Setting, ...] = ()

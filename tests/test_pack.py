@@ -9,11 +9,15 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
+import boxwork
 from boxwork.box import derivation
 from boxwork.errors import BadInput
 from boxwork.pack import ENTRY_POINTS, Pack, Page, find_packs
+from boxwork.serve.guard import anyone
 from boxwork.settings import Setting
+from boxwork.transactions import transaction
 
 
 @derivation
@@ -111,3 +115,21 @@ def test_a_folder_without_a_pack_is_refused_with_what_to_write(nobody_else: Path
             find_packs()
     finally:
         sys.modules.pop("boxwork.packs.empty", None)
+
+
+def test_what_only_a_pack_commits_is_known_to_the_log_and_offered_to_nobody(tmp_path: Path) -> None:
+    @transaction(name="wallet.settle")
+    def settle(tx: Any, cents: int) -> int:
+        tx.add(("cents",), cents)
+        return cents
+
+    pack = Pack("wallet", "Money.", inner=(settle,))
+    with boxwork.open(tmp_path / "data", packs=[pack]) as work:
+        assert "wallet.settle" in work.transactions
+        assert "wallet.settle" not in work.offered
+        assert 5 == work.commit("wallet.settle", cents=5)
+        paths = TestClient(boxwork.asgi(work, guard=anyone)).get("/openapi.json").json()["paths"]
+        assert "/commit/like_photo" in paths
+        assert "/commit/wallet.settle" not in paths
+        reply = TestClient(boxwork.asgi(work, guard=anyone)).post("/commit/wallet.settle", json={"cents": 5})
+        assert 404 == reply.status_code

@@ -91,7 +91,7 @@ def _by_name(packs: Iterable[Pack]) -> dict[str, Transaction[..., Any]]:
     """The transactions of all packs.  A name means one transaction: the log knows them by it."""
     found: dict[str, tuple[str, Transaction[..., Any]]] = {}
     for pack in packs:
-        for box in pack.transactions:
+        for box in (*pack.transactions, *pack.inner):
             box.inputs  # noqa: B018  a signature that cannot be recorded is refused here, not at its first call
             other, _ = found.setdefault(box.name, (pack.name, box))
             if other != pack.name:
@@ -144,6 +144,7 @@ class Node:
         data_format.prepare(root, clock)
         self.boxes: dict[str, Derivation[..., Any]] = {box.name: box for pack in self.packs for box in pack.boxes}
         self.transactions = _by_name(self.packs)
+        self.offered = {box.name: box for pack in self.packs for box in pack.transactions}
         self._parts: dict[str, Any] = {}
         self._engine: Engine | None = None
         self._desk: Desk | None = None

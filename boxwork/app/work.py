@@ -133,6 +133,11 @@ class Work:
         return self.node.transactions
 
     @property
+    def offered(self) -> Mapping[str, Transaction[..., Any]]:
+        """Those of them that anybody may commit who may come in: without those that only a pack's own code commits."""
+        return self.node.offered
+
+    @property
     def engine(self) -> Engine:
         """The facts themselves, for what has no method here: sessions, previews, numbers, checkpoints."""
         return self.node.engine

@@ -103,6 +103,7 @@ SERIES = {
     "schema": {"type": "string", "pattern": rf"^{_PLAIN}(\{{route=(\*|{_PLAIN})\}})?$"},
     "description": "the name of a series with its labels, `*` standing for any value: `http{route=*}`",
 }
+RECEIPT = r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}\.[0-9a-f]{64}$"
 # (path, method) → what differs from the plain case, which is a JSON object as the answer and no body
 KNOWN: dict[tuple[str, str], dict[str, Any]] = {
     ("/blobs/{ref}", "get"): {
@@ -142,6 +143,7 @@ KNOWN: dict[tuple[str, str], dict[str, Any]] = {
         "responses": {"201": {"description": "the id of the new key", "content": _json(OBJECT)}},
     },
     **{(f"/pulse/{name}", "get"): {"parameters": [SERIES]} for name in ("query", "percentiles", "columns", "history")},
+    ("/state/explain/{receipt}", "get"): {"path": {"receipt": {"type": "string", "pattern": RECEIPT}}},
     ("/why/{name}", "get"): {"path": {"name": {"type": "string", "pattern": "^(sha256:)?[0-9a-f]{64}$"}}},
     ("/items", "post"): {
         "parameters": [_query("name", {"type": "string"}, "of the file in the body, if the body is no JSON")],
@@ -164,7 +166,7 @@ def document(work: Any, routes: Iterable[BaseRoute]) -> dict[str, Any]:
                 paths[f"/derive/{name}"] = {"post": _box(name, box)}
             continue
         if path == "/commit/{transaction}":
-            for name, box in sorted(work.transactions.items()):
+            for name, box in sorted(work.offered.items()):
                 paths[f"/commit/{name}"] = {"post": _transaction(name, box)}
             continue
         clean = re.sub(r"\{(\w+):\w+\}", r"{\1}", path)
@@ -230,7 +232,7 @@ def _box(name: str, box: Any) -> dict[str, Any]:
 def _transaction(name: str, box: Any) -> dict[str, Any]:
     shape = schema(box)
     shape.pop("$defs", None)
-    text = {"type": "string", "maxLength": HEADER_LENGTH_MAX}
+    text = {"type": "string", "pattern": f"^[ -~]{{0,{HEADER_LENGTH_MAX}}}$"}
     return {
         "summary": (box.function.__doc__ or "").strip().partition("\n")[0], "operationId": f"commit_{name}",
         "tags": ["commit"],
@@ -256,7 +258,7 @@ def _transaction(name: str, box: Any) -> dict[str, Any]:
 
 def _definitions(work: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for box in (*work.boxes.values(), *work.transactions.values()):
+    for box in (*work.boxes.values(), *work.offered.values()):
         found.update(schema(box).get("$defs", {}))
     return found
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from boxwork.errors import BadInput, LogCorrupt
+from boxwork.errors import BadInput, NotFound
 from boxwork.keys import LOG_ROOT
 from boxwork.state.batch import Entry, Record
 from boxwork.state.order import Key
@@ -121,7 +121,7 @@ def explain(
 ) -> Explanation:
     """Explain a commit from the log (from its beginning, or after the checkpoint in `facts`).
 
-    Raises `LogCorrupt` if the receipt names no entry of this log.
+    Raises `NotFound` if the receipt names no entry of this log.
     """
     if receipt.index < 0:
         raise BadInput(f"{receipt} is of a call that only read: there is nothing about it in the log")
@@ -133,7 +133,7 @@ def explain(
         if record.version == receipt.version and record.digest == receipt.digest:
             return _explain(receipt, Entry.decode(record.payload), facts, boxes or {})
         break
-    raise LogCorrupt(f"{receipt} names no entry of this log", version=receipt.version)
+    raise NotFound(f"{receipt} names no entry of this log: is it of another data directory?", version=receipt.version)
 
 
 def _explain(receipt: Receipt, entry: Entry, facts: Facts, boxes: Mapping[str, Transaction[..., Any]]) -> Explanation:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from boxwork.errors import LogCorrupt
+from boxwork.errors import LogCorrupt, NotFound
 from boxwork.state.batch import Record
 from boxwork.state.engine import Engine
 from boxwork.state.explain import explain
@@ -90,5 +90,5 @@ def test_a_receipt_can_be_explained(records: Made) -> None:
         assert ("a",) == e.rivals[0][0]
         assert e.rivals[0][1].startswith("increase by user")
     assert "increase('a')" in str(told[0])
-    with pytest.raises(LogCorrupt, match="names no entry"):
+    with pytest.raises(NotFound, match="names no entry"):
         explain(dataclasses.replace(receipts[0], digest=b"?" * 32), log)

@@ -8,6 +8,7 @@ from boxwork import Pack, Page
 from boxwork.packs.fleet.agent_settings import AGENT_SETTINGS
 from boxwork.packs.fleet.bundle import BOXES
 from boxwork.packs.fleet.decisions import TRANSACTIONS
+from boxwork.packs.fleet.described import DESCRIBED
 from boxwork.packs.fleet.settings import SERVER_SETTINGS
 
 
@@ -39,8 +40,9 @@ PACK = Pack(
     "fleet",
     "Configuration pulled by servers: a host is a pointer to a version.",
     boxes=BOXES,
-    transactions=TRANSACTIONS,
+    inner=TRANSACTIONS,
     routes=_routes,
+    described=DESCRIBED,
     settings=(*SERVER_SETTINGS, *AGENT_SETTINGS),
     pages=(Page("Fleet", "/fleet"),),
     commands=_commands,

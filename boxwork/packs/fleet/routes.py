@@ -210,9 +210,12 @@ class Desk:
         """`POST /fleet/versions`: a version of a template tree that is in the store, with the rows of now."""
         fleet = await self._ready()
         given = await order_of(request, Publish)
-        version = await anyio.to_thread.run_sync(
-            lambda: fleet.publish(Ref.parse(given.template), author=given.author, reason=given.reason)
-        )
+        try:
+            version = await anyio.to_thread.run_sync(
+                lambda: fleet.publish(Ref.parse(given.template), author=given.author, reason=given.reason)
+            )
+        except errors.BlobCorrupt as fault:
+            raise errors.BadInput(f"the template is no tree: {fault.message}") from None
         return json_reply(version, 201)
 
     async def start(self, request: Request) -> Response:
@@ -307,7 +310,7 @@ async def order_of(request: Request, kind: Any) -> Any:
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
         raise errors.BadInput("an order is JSON: send it with content-type application/json")
     try:
-        return msgspec.json.decode(await body_of(request), type=kind)
+        return msgspec.json.decode(await body_of(request), type=kind, strict=False)  # 2.0 is a whole number
     except msgspec.DecodeError as fault:
         raise errors.BadInput(f"the order cannot be read: {fault}") from None
 
@@ -340,16 +343,16 @@ def routes(work: Any) -> list[BaseRoute]:
     desk = Desk(work)
     shown = pages.Pages(desk)
     return [
-        # What thousands of hosts ask stands first, and without the wrappers that pages may need.
-        Route("/fleet/hosts/{host}", Direct(desk.desired), methods=["GET"]),
-        Route("/fleet/hosts/{host}/reports", Direct(desk.report), methods=["POST"]),
-        Route("/fleet/hosts/{host}/blobs", Direct(desk.pack), methods=["GET"]),
-        Route("/fleet/hosts/{host}/blobs/{ref}", Direct(desk.blob), methods=["GET"]),
-        Route("/fleet", shown.fleet, methods=["GET"]),
-        Route("/fleet/host/{host}", shown.host, methods=["GET"]),
-        Route("/fleet/version/{number}", shown.version, methods=["GET"]),
-        Route("/fleet/rollout/{number}", shown.rollout, methods=["GET"]),
-        Route("/fleet/events", shown.events, methods=["GET"]),
+        # What thousands of hosts ask stands first, and without the wrappers that pages may need.  `protocol` has it.
+        Route("/fleet/hosts/{host}", Direct(desk.desired), methods=["GET"], include_in_schema=False),
+        Route("/fleet/hosts/{host}/reports", Direct(desk.report), methods=["POST"], include_in_schema=False),
+        Route("/fleet/hosts/{host}/blobs", Direct(desk.pack), methods=["GET"], include_in_schema=False),
+        Route("/fleet/hosts/{host}/blobs/{ref}", Direct(desk.blob), methods=["GET"], include_in_schema=False),
+        Route("/fleet", shown.fleet, methods=["GET"], include_in_schema=False),
+        Route("/fleet/host/{host}", shown.host, methods=["GET"], include_in_schema=False),
+        Route("/fleet/version/{number}", shown.version, methods=["GET"], include_in_schema=False),
+        Route("/fleet/rollout/{number}", shown.rollout, methods=["GET"], include_in_schema=False),
+        Route("/fleet/events", shown.events, methods=["GET"], include_in_schema=False),
         Route("/fleet/key", desk.key, methods=["GET"]),
         Route("/fleet/state", desk.state, methods=["GET"]),
         Route("/fleet/hosts.json", desk.hosts, methods=["GET"]),

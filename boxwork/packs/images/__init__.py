@@ -7,6 +7,7 @@ from typing import Any
 from boxwork import Pack, Page, Setting
 from boxwork.packs.images import boot_settings, steps
 from boxwork.packs.images.archive import tar
+from boxwork.packs.images.described import DESCRIBED
 from boxwork.packs.images.exports import squashfs
 from boxwork.packs.images.initrd import initrd, kernel
 from boxwork.packs.images.oci import gzipped, layer
@@ -39,8 +40,9 @@ PACK = Pack(
         tar, squashfs, layer, gzipped,
         kernel, initrd,
     ),
-    transactions=TRANSACTIONS,
+    inner=TRANSACTIONS,
     routes=_routes,
+    described=DESCRIBED,
     settings=(
         Setting("images.index_age_s", 3600.0, "s", "age of package indices that a build still uses"),
         Setting("images.check_s", 0.0, "s", "how often a served node looks for changed dependencies; 0 is never"),

@@ -73,6 +73,7 @@ class Desk:
         return Response(data, 200, head, "application/vnd.cyclonedx+json")
 
     async def build(self, request: Request) -> Response:
+        """`POST /images/{name}/build`: begin to build the recipe of this name as it is now; answers with the build."""
         order = await _order(request)
         name = request.path_params["name"]
         if name not in await _thread(self.shop.catalog.sources):
@@ -85,8 +86,11 @@ class Desk:
         return JSONResponse({"id": id}, 202)
 
     async def rollback(self, request: Request) -> Response:
+        """`POST /images/{name}/rollback`: make an earlier version the current one; 0 is the one before."""
         order = await _order(request)
         number = order.get("number", 0)
+        if isinstance(number, float) and number.is_integer():
+            number = int(number)  # JSON does not tell 2.0 from 2
         if not isinstance(number, int):
             raise errors.BadInput(f"number is the number of a version, not {number!r}")
         name, reason = request.path_params["name"], str(order.get("reason", ""))[:500]
@@ -160,13 +164,13 @@ def routes(work: Any) -> list[BaseRoute]:
     desk = Desk(work)
     desk.shop.start_schedule()
     return [
-        Route("/images", desk.images, methods=["GET"]),
-        Route("/images/builds/{id}", desk.watch, methods=["GET"]),
-        Route("/images/builds/{id}/events", desk.events, methods=["GET"]),
+        Route("/images", desk.images, methods=["GET"], include_in_schema=False),
+        Route("/images/builds/{id}", desk.watch, methods=["GET"], include_in_schema=False),
+        Route("/images/builds/{id}/events", desk.events, methods=["GET"], include_in_schema=False),
         *machine_pages.routes(desk.work),
-        Route("/images/{name}", desk.image, methods=["GET"]),
+        Route("/images/{name}", desk.image, methods=["GET"], include_in_schema=False),
         Route("/images/{name}/build", desk.build, methods=["POST"]),
         Route("/images/{name}/rollback", desk.rollback, methods=["POST"]),
-        Route("/images/{name}/{number:int}", desk.version, methods=["GET"]),
+        Route("/images/{name}/{number:int}", desk.version, methods=["GET"], include_in_schema=False),
         Route("/images/{name}/{number:int}/sbom", desk.sbom, methods=["GET"]),
     ]

@@ -106,7 +106,7 @@ def routes(work: Any) -> list[BaseRoute]:
     return [
         *(Route(path, endpoint, methods=["GET"], include_in_schema=False) for path, endpoint in shown),
         Route("/state/numbers", own.numbers, methods=["GET"]),
-        Route("/state/live", own.stream, methods=["GET"]),
+        Route("/state/live", own.stream, methods=["GET"], include_in_schema=False),
         Route("/state/preview/{transaction}", own.preview, methods=["POST"]),
         Route("/state/explain/{receipt}", own.explain, methods=["GET"]),
     ]

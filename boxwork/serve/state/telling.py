@@ -22,7 +22,7 @@ EXPLAIN_S_MAX = 5.0
 
 
 def explained(work: Any, text: str) -> dict[str, Any]:
-    """What happened to the commit of this receipt.  Raises `BadInput`, `LogCorrupt` for one that is not of this log."""
+    """What happened to the commit of this receipt.  Raises `BadInput`, `NotFound` for one that is not of this log."""
     receipt = Receipt.parse(text)
     folder = work.node.root / FOLDER
     if not folder.is_dir():

@@ -64,6 +64,8 @@ def error_reply(error: BoxworkError, request: str) -> Response:
     detail = {name: value for name, value in error.details.items() if name != "oci"}
     told = {"code": code, "message": error.message, "detail": {**detail, "error": error.code, "request": request}}
     headers = {"retry-after": "1"} if error.retry == "later" else {}
+    if "allow" in error.details:  # 405: HTTP wants the list in the head too
+        headers["allow"] = str(error.details["allow"])
     return _json({"errors": [told]}, error.status, headers)
 
 
@@ -420,4 +422,8 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/{name:path}/referrers/{digest}", at.referrers, methods=["GET"]),
         Route("/_catalog", at.catalog, methods=["GET"]),
     ]
-    return [Mount(PREFIX, app=_Inner(inner, redirect_slashes=False)), Route(PREFIX, at.base, methods=["GET"])]
+    # The OCI distribution specification describes these; their errors have its shape, not the one of /openapi.json.
+    for route in inner:
+        route.include_in_schema = False
+    base = Route(PREFIX, at.base, methods=["GET"], include_in_schema=False)
+    return [Mount(PREFIX, app=_Inner(inner, redirect_slashes=False)), base]

@@ -81,7 +81,7 @@ def test_a_commit_is_explained_by_its_receipt(client: httpx.Client) -> None:
     assert [] == told["reads"]  # a merge says how a fact changes without reading it
     assert [{"key": ["glass", "b"], "value": 15}] == told["writes"]
     false = receipt[:-1] + ("0" if receipt[-1] != "0" else "1")
-    assert "log.corrupt" == client.get(f"/state/explain/{false}").json()["error"]
+    assert "missing" == client.get(f"/state/explain/{false}").json()["error"]
     assert "is not a receipt" in client.get("/state/explain/nonsense").json()["message"]
     only_read = client.post("/commit/peek", json={"glass": "b"}).json()["receipt"]
     assert "only read" in client.get(f"/state/explain/{only_read}").json()["message"]
@@ -154,7 +154,7 @@ def test_a_process_that_does_not_own_the_facts_shows_those_of_the_owner(work: Wo
 
 def test_the_api_is_described(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert {"/state/numbers", "/state/live", "/state/preview/{transaction}", "/state/explain/{receipt}"} <= paths.keys()
+    assert {"/state/numbers", "/state/preview/{transaction}", "/state/explain/{receipt}"} <= paths.keys()
     assert "/state" not in paths
 
 
