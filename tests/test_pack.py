@@ -9,13 +9,13 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
+from starlette.routing import Route
 
 import boxwork
 from boxwork.box import derivation
-from boxwork.errors import BadInput
+from boxwork.errors import BadInput, NotFound
 from boxwork.pack import ENTRY_POINTS, Pack, Page, find_packs
-from boxwork.serve.guard import anyone
+from boxwork.serve import commits, openapi
 from boxwork.settings import Setting
 from boxwork.transactions import transaction
 
@@ -128,8 +128,10 @@ def test_what_only_a_pack_commits_is_known_to_the_log_and_offered_to_nobody(tmp_
         assert "wallet.settle" in work.transactions
         assert "wallet.settle" not in work.offered
         assert 5 == work.commit("wallet.settle", cents=5)
-        paths = TestClient(boxwork.asgi(work, guard=anyone)).get("/openapi.json").json()["paths"]
+        paths = openapi.document(work, [Route("/commit/{transaction}", commits.commit, methods=["POST"])])["paths"]
         assert "/commit/like_photo" in paths
         assert "/commit/wallet.settle" not in paths
-        reply = TestClient(boxwork.asgi(work, guard=anyone)).post("/commit/wallet.settle", json={"cents": 5})
-        assert 404 == reply.status_code
+        app = SimpleNamespace(state=SimpleNamespace(work=work))
+        request: Any = SimpleNamespace(app=app, path_params={"transaction": "wallet.settle"})
+        with pytest.raises(NotFound, match="like_photo"):
+            commits.transaction_of(request)
