@@ -44,8 +44,8 @@ class Pack:
 
     boxes         the derivations it offers, by their names to `boxwork derive` and `/derive/{box}`
     transactions  the transactions it offers, by their names to `boxwork commit`, `work.commit` and `/commit`
-    inner         transactions that only the pack's own code commits, because it has checked their inputs against
-                  each other and against what is there: not offered over HTTP
+    inner         boxes and transactions that only the pack's own code asks for, because it has checked what goes in,
+                  or because they may do what a stranger may not: known by their names, never offered over HTTP
     routes        called with the open node, answers with the routes to mount
     described     (path, method) → what /openapi.json says of a route beside its docstring: "path" (schemas of the
                   parameters in it), "parameters", "requestBody", "responses" of an OpenAPI operation
@@ -66,7 +66,7 @@ class Pack:
     summary: str
     boxes: tuple[Derivation[..., Any], ...] = ()
     transactions: tuple[Transaction[..., Any], ...] = ()
-    inner: tuple[Transaction[..., Any], ...] = ()
+    inner: tuple[Derivation[..., Any] | Transaction[..., Any], ...] = ()
     routes: Routes | None = None
     described: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     settings: tuple[Setting, ...] = ()

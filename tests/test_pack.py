@@ -15,7 +15,7 @@ import boxwork
 from boxwork.box import derivation
 from boxwork.errors import BadInput, NotFound
 from boxwork.pack import ENTRY_POINTS, Pack, Page, find_packs
-from boxwork.serve import commits, openapi
+from boxwork.serve import commits, derivations, openapi
 from boxwork.settings import Setting
 from boxwork.transactions import transaction
 
@@ -123,12 +123,25 @@ def test_what_only_a_pack_commits_is_known_to_the_log_and_offered_to_nobody(tmp_
         tx.add(("cents",), cents)
         return cents
 
-    pack = Pack("wallet", "Money.", inner=(settle,))
+    @derivation(name="coin")
+    def coin(cents: int) -> bytes:
+        return bytes(cents)
+
+    pack = Pack("wallet", "Money.", inner=(settle, coin))
     with boxwork.open(tmp_path / "data", packs=[pack]) as work:
         assert "wallet.settle" in work.transactions
-        assert "wallet.settle" not in work.offered
+        assert "wallet.settle" not in work.offered_transactions
+        assert "coin" in work.boxes
+        assert "coin" not in work.offered_boxes
         assert 5 == work.commit("wallet.settle", cents=5)
-        paths = openapi.document(work, [Route("/commit/{transaction}", commits.commit, methods=["POST"])])["paths"]
+        assert bytes(5) == work.get(work.derive("coin", cents=5))
+        offered = [
+            Route("/commit/{transaction}", commits.commit, methods=["POST"]),
+            Route("/derive/{box}", derivations.derive, methods=["POST"]),
+        ]
+        paths = openapi.document(work, offered)["paths"]
+        assert "/derive/thumbnail" in paths
+        assert "/derive/coin" not in paths
         assert "/commit/like_photo" in paths
         assert "/commit/wallet.settle" not in paths
         app = SimpleNamespace(state=SimpleNamespace(work=work))

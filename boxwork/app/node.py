@@ -91,7 +91,7 @@ def _by_name(packs: Iterable[Pack]) -> dict[str, Transaction[..., Any]]:
     """The transactions of all packs.  A name means one transaction: the log knows them by it."""
     found: dict[str, tuple[str, Transaction[..., Any]]] = {}
     for pack in packs:
-        for box in (*pack.transactions, *pack.inner):
+        for box in (*pack.transactions, *(box for box in pack.inner if isinstance(box, Transaction))):
             box.inputs  # noqa: B018  a signature that cannot be recorded is refused here, not at its first call
             other, _ = found.setdefault(box.name, (pack.name, box))
             if other != pack.name:
@@ -142,9 +142,12 @@ class Node:
         self.packs = find_packs(packs)
         self.settings: Settings = merge(all_settings(self.packs), file=root / CONFIGURATION, flags=flags)
         data_format.prepare(root, clock)
-        self.boxes: dict[str, Derivation[..., Any]] = {box.name: box for pack in self.packs for box in pack.boxes}
+        self.boxes: dict[str, Derivation[..., Any]] = {
+            box.name: box for pack in self.packs for box in (*pack.boxes, *pack.inner) if isinstance(box, Derivation)
+        }
         self.transactions = _by_name(self.packs)
-        self.offered = {box.name: box for pack in self.packs for box in pack.transactions}
+        self.offered_boxes = {box.name: box for pack in self.packs for box in pack.boxes}
+        self.offered_transactions = {box.name: box for pack in self.packs for box in pack.transactions}
         self._parts: dict[str, Any] = {}
         self._engine: Engine | None = None
         self._desk: Desk | None = None

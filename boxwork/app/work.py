@@ -133,9 +133,14 @@ class Work:
         return self.node.transactions
 
     @property
-    def offered(self) -> Mapping[str, Transaction[..., Any]]:
-        """Those of them that anybody may commit who may come in: without those that only a pack's own code commits."""
-        return self.node.offered
+    def offered_boxes(self) -> Mapping[str, Derivation[..., Any]]:
+        """The boxes that whoever may come in may run over HTTP: without those that only a pack's own code runs."""
+        return self.node.offered_boxes
+
+    @property
+    def offered_transactions(self) -> Mapping[str, Transaction[..., Any]]:
+        """The transactions that whoever may come in may commit over HTTP."""
+        return self.node.offered_transactions
 
     @property
     def engine(self) -> Engine:

@@ -84,7 +84,12 @@ def register(app: App, context: Context) -> None:
                 "no pack has transactions",
             )
 
-    at_hand = {box.name: box for pack in find_packs() for box in (*pack.transactions, *pack.inner)}
+    at_hand = {
+        box.name: box
+        for pack in find_packs()
+        for box in (*pack.transactions, *pack.inner)
+        if isinstance(box, Transaction)
+    }
     app.command(commands(output.answer, lambda: context.directory, at_hand))
 
 

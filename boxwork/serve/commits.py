@@ -25,9 +25,11 @@ WHO = "boxwork-who"
 def transaction_of(request: Request) -> Transaction[..., Any]:
     """The transaction that the address names."""
     work, name = request.app.state.work, request.path_params["transaction"]
-    found: Transaction[..., Any] | None = work.offered.get(name)
+    found: Transaction[..., Any] | None = work.offered_transactions.get(name)
     if found is None:
-        known = ", ".join(sorted(work.offered)) or "none: a pack offers them, or `boxwork up --boxes MODULE`"
+        known = (
+            ", ".join(sorted(work.offered_transactions)) or "none: a pack offers them, or `boxwork up --boxes MODULE`"
+        )
         raise NotFound(f"there is no transaction {name[:80]!r}; there are: {known}", transaction=name[:80])
     return found
 
@@ -43,7 +45,7 @@ def about(box: Transaction[..., Any]) -> dict[str, Any]:
 
 async def list_transactions(request: Request) -> Response:
     """`GET /commit`: the transactions there are, with their inputs as JSON schemas."""
-    boxes = request.app.state.work.offered
+    boxes = request.app.state.work.offered_transactions
     return json_reply({"transactions": [about(box) for _, box in sorted(boxes.items())]})
 
 

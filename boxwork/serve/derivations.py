@@ -51,7 +51,7 @@ async def _gone(request: Request) -> None:
 
 async def list_boxes(request: Request) -> Response:
     """`GET /derive`: the boxes there are."""
-    boxes = request.app.state.work.boxes
+    boxes = request.app.state.work.offered_boxes
     return json_reply({"boxes": [{"name": name, "summary": _summary(box)} for name, box in sorted(boxes.items())]})
 
 
@@ -63,9 +63,9 @@ async def derive(request: Request) -> Response:
     """`POST /derive/{box}`: inputs as a JSON object; answers with the name of the output and where it is."""
     work = request.app.state.work
     name = request.path_params["box"]
-    box = work.boxes.get(name)
+    box = work.offered_boxes.get(name)
     if box is None:
-        raise NotFound(f"there is no box {name[:80]!r}; there are: {', '.join(sorted(work.boxes)) or 'none'}")
+        raise NotFound(f"there is no box {name[:80]!r}; there are: {', '.join(sorted(work.offered_boxes)) or 'none'}")
     inputs = from_json(box, await read_json(request))
     started = monotonic_ns()
     ref = work.peek(box, **inputs)

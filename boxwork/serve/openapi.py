@@ -162,11 +162,11 @@ def document(work: Any, routes: Iterable[BaseRoute]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for path, route in _flat(routes):
         if path == "/derive/{box}":
-            for name, box in sorted(work.boxes.items()):
+            for name, box in sorted(work.offered_boxes.items()):
                 paths[f"/derive/{name}"] = {"post": _box(name, box)}
             continue
         if path == "/commit/{transaction}":
-            for name, box in sorted(work.offered.items()):
+            for name, box in sorted(work.offered_transactions.items()):
                 paths[f"/commit/{name}"] = {"post": _transaction(name, box)}
             continue
         clean = re.sub(r"\{(\w+):\w+\}", r"{\1}", path)
@@ -258,7 +258,7 @@ def _transaction(name: str, box: Any) -> dict[str, Any]:
 
 def _definitions(work: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for box in (*work.boxes.values(), *work.offered.values()):
+    for box in (*work.offered_boxes.values(), *work.offered_transactions.values()):
         found.update(schema(box).get("$defs", {}))
     return found
 

@@ -36,11 +36,14 @@ PACK = Pack(
     "images",
     "Operating system images, each the output of a box whose input is its dependency set.",
     boxes=(
-        steps.base, steps.packages, steps.users, steps.files, steps.script, steps.services,
         tar, squashfs, layer, gzipped,
         kernel, initrd,
     ),
-    inner=TRANSACTIONS,
+    # The steps run what they are told as root, so only a recipe that somebody built here reaches them.
+    inner=(
+        steps.base, steps.packages, steps.users, steps.files, steps.script, steps.services,
+        *TRANSACTIONS,
+    ),
     routes=_routes,
     described=DESCRIBED,
     settings=(

@@ -27,7 +27,7 @@ def live(request: Request) -> Response:
 
 def playground(request: Request) -> Response:
     work = request.app.state.work
-    boxes = [about(box) for _, box in sorted(work.offered.items())]
+    boxes = [about(box) for _, box in sorted(work.offered_transactions.items())]
     return _page(request, "Playground", "playground", {"transactions": boxes, "data": str(work.node.root)})
 
 
