@@ -8,6 +8,8 @@
   const stored = () => { try { return localStorage.getItem("boxwork.theme"); } catch { return null; } };
   apply(stored());
   addEventListener("DOMContentLoaded", () => {
+    // On a phone the navigation is wider than its place: this page's entry is where one sees it.
+    document.querySelector(".bar nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     const button = document.getElementById("theme");
     if (!button) return;
     const say = () => {
