@@ -1,4 +1,4 @@
-"""Take the pictures of the pulse pages: `python tools/screenshots_pulse.py` writes docs/pictures/pulse-*.png.
+"""The pulse pages, with made-up traffic.
 
 Fifteen minutes of made-up traffic are written into the history of a temporary node, with a silence, a gap, a loss and
 a clock step in them; then the node runs on with the same traffic while the pages are photographed in Chromium.
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -20,18 +18,9 @@ from typing import Any
 import boxwork
 from boxwork.clock import SECOND_NS
 from boxwork.pulse import Pulse
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
 from boxwork.testing.clock import FakeClock
+from tools.pictures.camera import camera, served
 
-PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
-CHROMIUM = shutil.which("chromium") or "chromium"
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-]  # fmt: skip
-BYTES_MAX = 300_000
 PAST_SECONDS = 900
 
 WAYS = {
@@ -136,31 +125,20 @@ def write_past(folder: Path) -> None:
                 pulse.tick()
 
 
-def shrink(path: Path) -> None:
-    """Fewer colours until it fits: these are pictures for a README."""
-    from PIL import Image
-
-    for colours in (256, 160, 96, 64):
-        if path.stat().st_size <= BYTES_MAX:
-            return
-        with Image.open(path) as picture:
-            plain = picture.convert("RGB")
-        palette = plain.quantize(colours, Image.Quantize.MEDIANCUT)
-        plain.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
-
-
-def shoot(page: Any, name: str) -> None:
-    path = PICTURES / f"{name}.png"
-    page.screenshot(path=str(path))
-    shrink(path)
-    print(f"{path.name}: {path.stat().st_size:,} bytes")
-
-
 FEED = "/pulse?series=feed.decode%7Bvenue%3Dcme%7D"
 SKEW = "/pulse?series=path.oneway%7Bdst%3Dld4%2Csrc%3Dny4%7D"
 
 
-def brush(page: Any) -> None:
+def lived(page: Any) -> None:
+    page.wait_for_timeout(5_000)
+
+
+def with_sparklines(page: Any) -> None:
+    page.wait_for_timeout(14_000)  # until the sparklines of the list are whole
+
+
+def brushed(page: Any) -> None:
+    with_sparklines(page)
     box = page.locator("#chart").bounding_box()
     page.mouse.move(box["x"] + 0.62 * box["width"], box["y"] + 0.12 * box["height"])
     page.mouse.down()
@@ -171,44 +149,22 @@ def brush(page: Any) -> None:
 
 
 def take(url: str) -> None:
-    from playwright.sync_api import sync_playwright
-
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    desktop = {"width": 1360, "height": 900}
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-
-        def visit(path: str, name: str, scheme: str, *, wait_ms: int = 14_000, **options: Any) -> None:
-            page = browser.new_page(viewport=options.pop("viewport", desktop), color_scheme=scheme, **options)
-            page.goto(url + path)
-            page.wait_for_timeout(wait_ms)  # until the sparklines of the list are whole
-            if name == "pulse-dark":
-                brush(page)
-                page.wait_for_timeout(600)
-            shoot(page, name)
-            page.close()
-
-        visit(f"{FEED}&range=15m", "pulse-light", "light")
-        visit(FEED, "pulse-dark", "dark")
-        visit(f"{SKEW}&range=15m", "pulse-negative", "light", wait_ms=5000)
-        visit("/pulse/paths?range=15m", "pulse-paths", "dark", wait_ms=5000)
-        visit("/pulse/machine", "pulse-machine", "light", wait_ms=5000)
-        phone: dict[str, Any] = {"width": 390, "height": 844}
-        visit(FEED, "pulse-phone", "dark", wait_ms=5000, viewport=phone, device_scale_factor=2, is_mobile=True)
-        browser.close()
+    with camera(url) as eye:
+        eye.take("pulse-light", f"{FEED}&range=15m", ready=with_sparklines)
+        eye.take("pulse-dark", FEED, "dark", ready=brushed)
+        eye.take("pulse-negative", f"{SKEW}&range=15m", ready=lived)
+        eye.take("pulse-paths", "/pulse/paths?range=15m", "dark", ready=lived)
+        eye.take("pulse-machine", "/pulse/machine", ready=lived)
+        eye.take("pulse-phone", FEED, "dark", ready=lived, phone=True)
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        take(sys.argv[1])
-        return
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "data"
         boxwork.open(root).close()
         write_past(root / "pulse")
-        with boxwork.open(root) as work:
-            server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-            url, stop, traffic = server.start(), threading.Event(), Traffic(work.pulse)
+        with boxwork.open(root) as work, served(work) as url:
+            stop, traffic = threading.Event(), Traffic(work.pulse)
 
             def run() -> None:
                 while not stop.wait(0.9):
@@ -219,8 +175,3 @@ def main() -> None:
             take(url)
             stop.set()
             thread.join()
-            server.stop()
-
-
-if __name__ == "__main__":
-    main()

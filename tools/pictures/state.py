@@ -1,15 +1,12 @@
-"""Take the pictures of the state pages: `python tools/screenshots_state.py` writes docs/pictures/state-*.png.
+"""The state pages: a small shop under real load while they are photographed.
 
-A temporary node with a small shop runs real load while the pages are photographed in Chromium: short purchases, slow
-price changes, sessions that hold locks, bookings that are refused.  Nothing in the pictures is made up.
+Short purchases, slow price changes, sessions that hold locks, bookings that are refused: nothing is made up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
-import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -20,17 +17,10 @@ from typing import Any
 import boxwork
 from boxwork import Pack, transaction
 from boxwork.errors import BoxworkError
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from tools.pictures.camera import camera, served
 
-PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
-CHROMIUM = shutil.which("chromium") or "chromium"
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-]  # fmt: skip
 # The lines of the charts are two minutes long; so many of them are filled before the first picture.  Unit: seconds.
-LOAD_SECONDS = 45 if "--quick" not in sys.argv else 8
+LOAD_SECONDS = 45
 
 
 @transaction
@@ -120,18 +110,6 @@ class Load:
             session.commit()
 
 
-def picture(browser: Any, url: str, path: str, name: str, *, scheme: str = "light", phone: bool = False,
-            prepare: Callable[[Any], None] = lambda page: None, whole: bool = False) -> None:  # fmt: skip
-    size = {"width": 390, "height": 844} if phone else {"width": 1360, "height": 900}
-    context = browser.new_context(viewport=size, color_scheme=scheme, device_scale_factor=2 if phone else 1)
-    page = context.new_page()
-    page.goto(url + path)
-    prepare(page)
-    page.wait_for_timeout(500)
-    page.screenshot(path=PICTURES / f"state-{name}.png", full_page=whole)
-    context.close()
-
-
 def is_live(page: Any) -> None:
     page.locator('#line[data-state="live"]').wait_for()
     page.wait_for_function("() => document.querySelectorAll('#entries > li').length > 3")
@@ -153,37 +131,24 @@ def refused(page: Any) -> None:
 
 
 def main() -> None:
-    from playwright.sync_api import sync_playwright
-
-    PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, boxwork.open(Path(place) / "data", packs=[SHOP]) as work:
         for number in range(30):
             work.commit(label, shop="north", item=f"item {number}", cents=500)
-        server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-        url = server.start()
         load = Load(work)
         for thread in load.threads:
             thread.start()
-        with sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            watcher = browser.new_page()  # somebody looks, so that the lines begin
-            watcher.goto(url + "/state")
-            watcher.wait_for_timeout(LOAD_SECONDS * 1000)
-            picture(browser, url, "/state", "light", prepare=is_live)
-            picture(browser, url, "/state", "dark", scheme="dark", prepare=is_live)
-            picture(browser, url, "/state", "phone", phone=True, prepare=is_live)
-            run = "/state/playground?transaction="
-            picture(browser, url, f"{run}like", "playground", prepare=committed)
-            picture(browser, url, f"{run}book", "refused", scheme="dark", prepare=refused)
-            picture(browser, url, f"{run}like", "playground-phone", phone=True, prepare=committed)
-            receipt = work.commit(reprice, shop="north", percent=1, receipt=True)[1]
-            picture(browser, url, f"/state/commits?receipt={receipt}", "explain", prepare=is_live)
-            browser.close()
+        with served(work) as url, camera(url) as eye:
+            with eye.page("/state") as watcher:  # somebody looks, so that the lines begin
+                watcher.wait_for_timeout(LOAD_SECONDS * 1000)
+                eye.take("state-light", "/state", ready=is_live)
+                eye.take("state-dark", "/state", "dark", ready=is_live)
+                eye.take("state-phone", "/state", phone=True, ready=is_live)
+                run = "/state/playground?transaction="
+                eye.take("state-playground", f"{run}like", ready=committed)
+                eye.take("state-refused", f"{run}book", "dark", ready=refused)
+                eye.take("state-playground-phone", f"{run}like", phone=True, ready=committed)
+                receipt = work.commit(reprice, shop="north", percent=1, receipt=True)[1]
+                eye.take("state-explain", f"/state/commits?receipt={receipt}", ready=is_live)
         load.stopping.set()
         for thread in load.threads:
             thread.join()
-        server.stop()
-
-
-if __name__ == "__main__":
-    main()
