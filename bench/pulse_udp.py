@@ -1,150 +1,239 @@
-"""What does a datagram cost the reader, and is every lost one reported?"""
+"""What does a datagram cost the reader, and is every lost one reported?
+
+The sender is a process of its own and sends what any program would: bursts, to one socket, nothing coalesced.  Each
+reader is one thread of this process and its time of the processor is counted, the kernel's work for it included.
+Readers take turns, and the medians of the rounds count.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import socket
+import statistics
 import struct
 import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _report import report
 
 from boxwork.pulse import Pulse, datagram
-from boxwork.pulse.udp import UdpListener, _Slots
+from boxwork.pulse.slots import Slots
+from boxwork.pulse.udp import RECEIVE_BUFFER_BYTES, UdpListener
 
-COUNT = 100_000
-DROP_EVERY = 97
+ROUNDS = 9
+SINGLE, PACKED = 40_000, 10_000
+# Every 97th datagram gets a number and is not sent.
+DROP_EVERY, DROPPED = 97, 5
 # 1,000 small datagrams take 0.8 MB of the kernel's 4 MiB; a pause lets the reader catch up.
-BURST, PAUSE = 1_000, 0.004
+BURST, PAUSE_S = 1_000, 0.004
+# A reader that has everything shall end soon after; one that lost something, after this.
+SILENCE_S = 0.3
 
 
-def send(port: int, kind: str, count: int) -> None:
-    """In a process of its own: prepared datagrams by `sendmmsg`, in bursts that the kernel's buffer can hold."""
-    link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    link.connect(("127.0.0.1", port))
-    slots = _Slots(BURST)
-    heads = slots.data[:, :24].view(datagram.HEADER_TYPE)[:, 0]
-    length = 24 if kind == "single" else len(datagram.packed(1, 0, [1] * datagram.PACKED_MAX))
-    if kind != "single":
-        slots.data[:, 24:length] = np.frombuffer(datagram.packed(1, 0, list(range(datagram.PACKED_MAX)))[24:], np.uint8)
-    heads["magic"], heads["version"], heads["stream"] = datagram.MAGIC, 1, 1
-    heads["kind"] = datagram.SAMPLE if kind == "single" else datagram.PACKED
-    for place in range(BURST):
-        slots._vectors[place].length = length
-        slots.messages[place].header.control_length = 0
-        slots.messages[place].header.control = None
+# --- the sender
+
+
+def send() -> None:
+    """For each line `PORT KIND COUNT`: that many prepared datagrams, in bursts that the kernel's buffer can hold."""
     call = ctypes.CDLL(None).sendmmsg
+    for line in sys.stdin:
+        port, kind, count = line.split()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+            link.connect(("127.0.0.1", int(port)))
+            _send(call, link, kind == "packed", int(count))
+        sys.stdout.write("sent\n")
+        sys.stdout.flush()
+
+
+def _send(call: Callable[..., int], link: socket.socket, packed: bool, count: int) -> None:
+    whole = datagram.packed(1, 0, list(range(datagram.PACKED_MAX))) if packed else datagram.sample(1, 0, 0)
+    slots = Slots(BURST, len(whole))
+    slots.data[:] = np.frombuffer(whole, np.uint8)
+    heads = slots.data[:, : datagram.HEADER.size].view(datagram.HEADER_TYPE)[:, 0]
+    slots.without_control()
     numbers = np.arange(count)
-    if kind == "single":
-        numbers = numbers[numbers % DROP_EVERY != 5]
+    if not packed:
+        numbers = numbers[numbers % DROP_EVERY != DROPPED]
     for start in range(0, len(numbers), BURST):
         part = numbers[start : start + BURST]
-        heads["sequence"][: len(part)] = part * (1 if kind == "single" else datagram.PACKED_MAX)
+        heads["sequence"][: len(part)] = part * (datagram.PACKED_MAX if packed else 1)
         heads["sent"][: len(part)] = time.time_ns()
         call(link.fileno(), ctypes.byref(slots.messages), len(part), 0)
-        time.sleep(PAUSE)
-    link.close()
+        time.sleep(PAUSE_S)
 
 
-def burst(port: int, kind: str, count: int) -> None:
-    subprocess.run([sys.executable, __file__, "--send", str(port), kind, str(count)], check=True, timeout=120)
+class Sender:
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--send"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def send(self, port: int, kind: str, count: int) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{port} {kind} {count}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "sent\n"
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(10)
 
 
-def thread_cpu(run: object) -> tuple[threading.Thread, list[float]]:
-    spent: list[float] = []
+# --- the readers
 
-    def timed() -> None:
+
+class Counted(threading.Thread):
+    """A thread that knows what it cost."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self._run_it, self.cpu_ns = run, 0
+        self.start()
+
+    def run(self) -> None:
         began = time.thread_time_ns()
-        run()  # type: ignore[operator]
-        spent.append(time.thread_time_ns() - began)
-
-    thread = threading.Thread(target=timed)
-    thread.start()
-    return thread, spent
+        self._run_it()
+        self.cpu_ns = time.thread_time_ns() - began
 
 
-def ours(portable: bool, kind: str, count: int) -> tuple[float, int, int]:
-    """CPU of the reading thread for a datagram, and what it counted and missed."""
+def plain(sender: Sender) -> float:
+    """The loop that everybody writes first: no batches, no time stamp of the kernel, no account of losses."""
+    reader = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for option in (socket.SO_RCVBUF, getattr(socket, "SO_RCVBUFFORCE", 33)):
+        with contextlib.suppress(OSError):
+            reader.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
+    reader.bind(("127.0.0.1", 0))
+    reader.settimeout(SILENCE_S)
+    latencies: list[int] = []
+    header = struct.Struct("<HBBIQq")
+
+    def run() -> None:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                data = reader.recv(2048)
+                latencies.append(time.time_ns() - header.unpack_from(data)[5])
+
+    thread = Counted(run)
+    sender.send(reader.getsockname()[1], "single", SINGLE)
+    thread.join()
+    reader.close()
+    return thread.cpu_ns / len(latencies)
+
+
+class Forgetful(UdpListener):
+    """Fetches as ours does, and looks at nothing: the kernel's part of the cost, and that of waking up."""
+
+    def take(self, data: Any, *_: object) -> None:
+        self.datagrams += len(data)
+
+
+def ours(
+    sender: Sender, kind: str, portable: bool = False, make: type[UdpListener] = UdpListener
+) -> tuple[float, int, int]:
+    """CPU of the reading thread for a datagram, and the samples counted and missed."""
     pulse = Pulse(threaded=False)
-    listener = UdpListener(pulse, portable=portable)
-    thread, spent = thread_cpu(listener._read_portable if portable else listener._read_batches)
-    burst(listener.port, kind, count)
-    time.sleep(0.5)
+    listener = make(pulse, portable=portable)
+    thread = Counted(listener._read_portable if portable else listener._read_batches)
+    sender.send(listener.port, kind, SINGLE if kind == "single" else PACKED)
+    time.sleep(SILENCE_S)
     listener._stop.set()
     thread.join()
     series = pulse.series("path", stream=1, part="wire")
-    result = spent[0] / listener.datagrams, series.count, series.lost
+    result = thread.cpu_ns / listener.datagrams, series.count, series.lost
     listener.close()
     pulse.close()
     return result
 
 
-def plain(count: int) -> float:
-    """The loop that everybody writes first."""
-    reader = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    reader.bind(("127.0.0.1", 0))
-    reader.settimeout(8)
-    latencies: list[int] = []
-    header = struct.Struct("<HBBIQq")
+@contextlib.contextmanager
+def busy_aggregator() -> Iterator[None]:
+    """Half a core of aggregating in this process: 500 series, 100 samples each in every interval of 100 ms."""
+    pulse = Pulse(interval_seconds=0.1)
+    samples = np.arange(1, 101) * 10_007
+    several = [pulse.series("busy", number=number) for number in range(500)]
 
-    def run() -> None:
-        try:
-            while True:
-                data = reader.recv(2048)
-                latencies.append(time.time_ns() - header.unpack_from(data)[5])
-        except TimeoutError:
-            return
+    def fill() -> None:
+        for series in several:
+            series.record_array(samples)
 
-    thread, spent = thread_cpu(run)
-    burst(reader.getsockname()[1], "single", count)
-    thread.join()
-    reader.close()
-    return spent[0] / len(latencies)
+    stop = pulse.every(0.1, fill)
+    yield
+    stop()
+    pulse.close()
+
+
+def kernel_drops() -> int:
+    """Datagrams this host has dropped since it started, in a full buffer of a socket or before one."""
+    lines = [line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Udp:")]
+    sockets = int(dict(zip(*lines, strict=True))["RcvbufErrors"])
+    return sockets + sum(int(line.split()[1], 16) for line in Path("/proc/net/softnet_stat").read_text().splitlines())
 
 
 def main() -> None:
-    batches, portable, loops, packs = [], [], [], []
-    counted = missed = 0
-    for _ in range(5):
-        loops.append(plain(COUNT))
-        cost, counted, missed = ours(False, "single", COUNT)
-        batches.append(cost)
-        portable.append(ours(True, "single", COUNT)[0])
-        packs.append(ours(False, "packed", 20_000)[0] / datagram.PACKED_MAX)
-    injected = sum(1 for number in range(COUNT) if number % DROP_EVERY == 5)
-    middle = sorted(loops)[2]
-    report(
-        name="pulse.udp.datagram",
-        value=sorted(batches)[2] / 1000,
-        unit="us",
-        peer="recv loop",
-        peer_value=middle / 1000,
-    )
-    report(
-        name="pulse.udp.datagram.portable",
-        value=sorted(portable)[2] / 1000,
-        unit="us",
-        peer="recv loop",
-        peer_value=middle / 1000,
-    )
-    report(name="pulse.udp.packed_sample", value=sorted(packs)[2], unit="ns")
+    costs: dict[str, list[float]] = defaultdict(list)
+    errors: list[int] = []
+    missed: list[int] = []
+    injected = sum(1 for number in range(SINGLE) if number % DROP_EVERY == DROPPED)
+
+    def losing() -> float:
+        before = kernel_drops()
+        cost, _, lost = ours(sender, "single")
+        missed.append(lost)
+        errors.append(lost - injected - (kernel_drops() - before))
+        return cost
+
+    sender = Sender()
+    for _ in range(ROUNDS):
+        costs["plain"].append(plain(sender))
+        costs["batches"].append(losing())
+        costs["bare"].append(ours(sender, "single", make=Forgetful)[0])
+        costs["portable"].append(ours(sender, "single", portable=True)[0])
+        costs["packed"].append(ours(sender, "packed")[0] / datagram.PACKED_MAX)
+        with busy_aggregator():
+            costs["busy plain"].append(plain(sender))
+            costs["busy"].append(losing())
+    sender.close()
+    middle = {name: statistics.median(values) / 1000 for name, values in costs.items()}
+    for name, key, peer in (
+        ("pulse.udp.datagram", "batches", "plain"),
+        ("pulse.udp.datagram.busy", "busy", "busy plain"),
+        ("pulse.udp.datagram.not_understood", "bare", "plain"),
+        ("pulse.udp.datagram.portable", "portable", "plain"),
+    ):
+        low, high = min(costs[key]) / 1000, max(costs[key]) / 1000
+        report(
+            name=name,
+            value=middle[key],
+            unit="us",
+            peer="recv loop",
+            peer_value=middle[peer],
+            rounds=ROUNDS,
+            spread=f"{low:.2f} … {high:.2f}",
+        )
+    report(name="pulse.udp.packed_sample", value=middle["packed"] * 1000, unit="ns", rounds=ROUNDS)
     report(
         name="pulse.udp.loss_reported",
-        value=missed,
+        value=statistics.median(missed),
         unit="samples",
         peer="injected",
         peer_value=injected,
-        counted=counted,
+        rounds=len(missed),
+        furthest_from_injected_and_dropped_by_the_kernel=max(errors, key=abs),
     )
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--send"]:
-        send(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+        send()
     else:
         main()

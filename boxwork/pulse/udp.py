@@ -4,7 +4,9 @@ Two latencies are kept apart.  `wire` is from the sender's clock to the moment t
 (SO_TIMESTAMPNS); `reader` is from there until this program saw it.  Under load the second is a thousand times the
 first, and without the kernel's time stamp they cannot be told apart.
 
-On Linux `recvmmsg` fetches up to 256 datagrams in one call; elsewhere, and when asked, a loop of `recv_into`.
+On Linux `recvmmsg` fetches up to 1,024 datagrams in one call; elsewhere, and when asked, a loop of `recv_into`.
+Waking up for each datagram would cost more than reading it, so while many come the reader lets them gather in the
+kernel for up to 4 ms: their time of arrival is the kernel's, and only `reader` shows the pause.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -24,15 +27,22 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from boxwork.clock import MILLISECOND_NS, Clock, monotonic_ns
+from boxwork.clock import MILLISECOND_NS, SECOND_NS, Clock, monotonic_ns
 from boxwork.pulse import datagram
 from boxwork.pulse.recorder import Pulse, Series
+from boxwork.pulse.slots import SO_TIMESTAMPNS, Slots, Times
 from boxwork.settings import MiB
 
-# Datagrams fetched at once: 256 is where the cost of the call is spread thin enough (bench/pulse_udp.py).
-BATCH = 256
+# Datagrams fetched at once, the most that the call allows: a batch costs 45 us beside what each of its datagrams
+# costs (bench/pulse_udp.py).  The portable reader pays for each in the interpreter and gains nothing from more.
+BATCH, BATCH_PORTABLE = 1024, 256
+# How long datagrams may gather in the kernel.  A page is drawn every 100 ms at most.  Unit: nanoseconds.
+GATHER_NS_MAX = 4 * MILLISECOND_NS
+# … but no longer than half the time in which a million a second, more than a core reads, would fill the kernel's
+# buffer: 0.25 ms where only the usual 208 KiB are allowed.  Unit: bytes of that buffer for a small datagram.
+GATHER_BYTES = 832
 # Room for one datagram; longer ones are cut by the kernel and refused.  Unit: bytes.
-DATAGRAM_BYTES = 2048  # more than any length below, so that a stream and a length make one number
+DATAGRAM_BYTES = 2048
 # What the kernel may hold for us: 4 MiB are 10,000 small datagrams, the usual limit of net.core.rmem_max.
 RECEIVE_BUFFER_BYTES = 4 * MiB
 # The reader looks up this often to see whether it shall end.  Unit: microseconds.
@@ -44,12 +54,10 @@ RESTART_BEHIND = 1 << 16
 # Streams beyond these are refused: each has two series.  Unit: streams.
 STREAMS_MAX = 4096
 
-_SO_TIMESTAMPNS = 35  # source: asm-generic/socket.h; the same on x86-64 and arm64
 _MSG_WAITFORONE = 0x10000
-_CONTROL_BYTES = 64
 _TIMEVAL = struct.Struct("@ll")
 
-Times: TypeAlias = npt.NDArray[np.int64]
+Lengths: TypeAlias = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +159,16 @@ class UdpListener:
     # --- reading
 
     def _read_batches(self) -> None:
-        slots = _Slots(BATCH)
+        slots = Slots(BATCH, DATAGRAM_BYTES)
         with contextlib.suppress(OSError):
-            self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             self.kernel_stamps = True
         timeout = _TIMEVAL.pack(0, PATIENCE_US)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         receive = ctypes.CDLL(None, use_errno=True).recvmmsg
         number, vector = self.socket.fileno(), ctypes.byref(slots.messages)
+        gather_ns = self._gather_ns() if self.kernel_stamps else 0
+        before = 0
         while not self._stop.is_set():
             count = receive(number, vector, BATCH, _MSG_WAITFORONE, None)
             now = self._now()
@@ -173,13 +183,21 @@ class UdpListener:
             self.take(slots.data[:count], slots.lengths(count), slots.received(count, now), now)
             slots.reset(count)
             self._settle_now_and_then()
+            woken, before = before, monotonic_ns()
+            if count < BATCH and before - woken < 2 * gather_ns:
+                time.sleep(gather_ns / SECOND_NS)
         self._settle(True)
 
+    def _gather_ns(self) -> int:
+        """How long datagrams may gather: bounded by what the kernel's buffer holds."""
+        datagrams = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // GATHER_BYTES
+        return min(GATHER_NS_MAX, datagrams * SECOND_NS // 1_000_000 // 2)
+
     def _read_portable(self) -> None:
-        data = np.zeros((BATCH, DATAGRAM_BYTES), np.uint8)
+        data = np.zeros((BATCH_PORTABLE, DATAGRAM_BYTES), np.uint8)
         views = [memoryview(row) for row in data]  # type: ignore[arg-type]
-        lengths = np.zeros(BATCH, np.int64)
-        received = np.zeros(BATCH, np.int64)
+        lengths = np.zeros(BATCH_PORTABLE, np.int64)
+        received = np.zeros(BATCH_PORTABLE, np.int64)
         self.socket.settimeout(PATIENCE_US / 1e6)
         read, now_ns = self.socket.recv_into, self._now
         while not self._stop.is_set():
@@ -189,7 +207,7 @@ class UdpListener:
                 received[0] = now_ns()
                 count = 1
                 self.socket.setblocking(False)
-                while count < BATCH:
+                while count < BATCH_PORTABLE:
                     lengths[count] = read(views[count])
                     received[count] = now_ns()
                     count += 1
@@ -210,79 +228,81 @@ class UdpListener:
 
     # --- understanding
 
-    def take(self, data: npt.NDArray[np.uint8], lengths: Times, received: Times, now_ns: int) -> None:
+    def take(self, data: npt.NDArray[np.uint8], lengths: Lengths, received: Times, now_ns: int) -> None:
         """Record a batch: a row of `data` for each datagram, its length and its time of arrival."""
         self._understand(data, lengths, received, now_ns)
         self.datagrams += len(data)
 
-    def _understand(self, data: npt.NDArray[np.uint8], lengths: Times, received: Times, now_ns: int) -> None:
-        heads = data[:, : datagram.HEADER.size].view(datagram.HEADER_TYPE)[:, 0]
-        single = data[:, :4].view("<u4")[:, 0] == datagram.SAMPLE_MARK
-        if single.all() and lengths.min() >= datagram.HEADER.size:
-            self._take_single(heads, received, now_ns)
+    def _understand(self, data: npt.NDArray[np.uint8], lengths: Lengths, received: Times, now_ns: int) -> None:
+        # Three numbers are a header: its first is equal in all samples of one stream, and usually there is but one.
+        words = data[:, : datagram.HEADER.size].view("<u8")
+        first = int(words[0, 0])
+        if (
+            first & 0xFFFFFFFF == datagram.SAMPLE_MARK
+            and lengths.min() >= datagram.HEADER.size
+            and (words[:, 0] == first).all()
+        ):
+            self._take_stream(first >> 32, words[:, 1], words[:, 2].view("<i8"), received, now_ns)
             return
+        heads = data[:, : datagram.HEADER.size].view(datagram.HEADER_TYPE)[:, 0]
         ours = (heads["magic"] == datagram.MAGIC) & (heads["version"] == datagram.VERSION)
         ours &= lengths >= datagram.HEADER.size
-        single &= ours
+        single = ours & (heads["kind"] == datagram.SAMPLE)
         if single.any():
             self._take_single(heads[single], received[single], now_ns)
         packed = ours & (heads["kind"] == datagram.PACKED) & (lengths % 8 == 0) & (lengths > datagram.HEADER.size)
         if packed.any():
-            # Usually all of a batch are of one stream and one length, and then one array for all of them.
-            groups = heads["stream"].astype(np.int64) * DATAGRAM_BYTES + lengths
-            for group in np.unique(groups[packed]).tolist():
-                self._take_packed(
-                    data, heads, received, np.flatnonzero(packed & (groups == group)), now_ns, group % DATAGRAM_BYTES
-                )
+            for number in np.unique(heads["stream"][packed]).tolist():
+                mine = np.flatnonzero(packed & (heads["stream"] == number))
+                self._take_packed(number, data, lengths, heads["sequence"], received, mine, now_ns)
         self.refused += int((ours & ~single & ~packed).sum())
         for place in np.flatnonzero(~ours).tolist():
             self._take_text(data[place, : lengths[place]].tobytes())
 
     def _take_single(self, heads: npt.NDArray[Any], received: Times, now_ns: int) -> None:
         streams = heads["stream"]
-        first = int(streams[0])
-        if (streams == first).all():
-            self._take_stream(first, heads, received, now_ns)
-            return
         for number in np.unique(streams).tolist():
             mine = streams == number
-            self._take_stream(number, heads[mine], received[mine], now_ns)
+            of_one = heads[mine]
+            self._take_stream(number, of_one["sequence"], of_one["sent"], received[mine], now_ns)
 
-    def _take_stream(self, number: int, heads: npt.NDArray[Any], received: Times, now_ns: int) -> None:
+    def _take_stream(
+        self, number: int, sequences: npt.NDArray[np.uint64], sent: Times, received: Times, now_ns: int
+    ) -> None:
         stream = self._stream(number)
-        if stream is None:
-            self.refused += len(heads)
-            return
-        sequences = heads["sequence"]
         count = len(sequences)
+        if stream is None:
+            self.refused += count
+            return
         low, high = int(sequences[0]), int(sequences[-1]) + 1
         if high - low != count:  # a hole, or out of order
             low, high = int(sequences.min()), int(sequences.max()) + 1
         stream.arrived(low, high, count)
-        stream.wire.record_array(received - heads["sent"])
+        stream.wire.record_array(received - sent)
         stream.reader.record_array(now_ns - received)
 
     def _take_packed(
         self,
+        number: int,
         data: npt.NDArray[np.uint8],
-        heads: npt.NDArray[Any],
+        lengths: Lengths,
+        sequences: npt.NDArray[np.uint64],
         received: Times,
         places: npt.NDArray[np.int64],
         now_ns: int,
-        length: int,
     ) -> None:
-        """Packed datagrams of one stream and one length."""
-        stream = self._stream(int(heads["stream"][places[0]]))
+        """The packed datagrams of one stream: usually all are of one length, and then one array for all of them."""
+        stream = self._stream(number)
         if stream is None:
             self.refused += len(places)
             return
-        rows = data if len(places) == len(data) else data[places]
-        # A copy, because the buffer is used again.
-        samples = np.ascontiguousarray(rows[:, datagram.HEADER.size : length]).view("<i8").reshape(-1)
-        sequences = heads["sequence"][places]
-        each = (length - datagram.HEADER.size) // 8
-        stream.arrived(int(sequences.min()), int(sequences.max()) + each, len(samples))
-        stream.wire.record_array(samples)
+        samples = (lengths[places] - datagram.HEADER.size) // 8
+        # All at once: a part of a batch may be further behind another than a sender that started again.
+        ends = sequences[places] + samples.astype(np.uint64)
+        stream.arrived(int(sequences[places].min()), int(ends.max()), int(samples.sum()))
+        for each in np.unique(samples).tolist():
+            rows = data[places[samples == each], datagram.HEADER.size : datagram.HEADER.size + 8 * each]
+            stream.wire.record_array(rows.view("<i8").reshape(-1))
         stream.reader.record_array(now_ns - received[places])
 
     def _take_text(self, text: bytes) -> None:
@@ -321,65 +341,3 @@ class UdpListener:
         """What was missing at the last look and still is, is lost."""
         for stream in self._streams.values():
             stream.settle(now)
-
-
-class _Vector(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Header(ctypes.Structure):
-    """`struct msghdr` of 64-bit Linux."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("vector", ctypes.POINTER(_Vector)),
-        ("vector_length", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """`struct mmsghdr`."""
-
-    _fields_ = (("header", _Header), ("length", ctypes.c_uint32))
-
-
-class _Slots:
-    """Memory for one `recvmmsg`, made once, seen by the kernel as structures and by NumPy as arrays."""
-
-    def __init__(self, count: int) -> None:
-        self.data = np.zeros((count, DATAGRAM_BYTES), np.uint8)
-        self._control = np.zeros((count, _CONTROL_BYTES), np.uint8)
-        self._vectors = (_Vector * count)()
-        self.messages = (_Message * count)()
-        for place in range(count):
-            self._vectors[place].base = self.data[place].ctypes.data
-            self._vectors[place].length = DATAGRAM_BYTES
-            header = self.messages[place].header
-            header.vector = ctypes.pointer(self._vectors[place])
-            header.vector_length = 1
-            header.control = self._control[place].ctypes.data
-            header.control_length = _CONTROL_BYTES
-        size, at = ctypes.sizeof(_Message), _Header.control_length.offset
-        raw = np.frombuffer(memoryview(self.messages).cast("B"), np.uint8).reshape(count, size)
-        self._lengths = raw[:, _Message.length.offset : _Message.length.offset + 4].view(np.uint32)[:, 0]
-        self._control_lengths = raw[:, at : at + 8].view(np.uint64)[:, 0]
-        # struct cmsghdr: u64 length, i32 level, i32 type, then struct timespec
-        self._types = self._control[:, 12:16].view(np.int32)[:, 0]
-        self._seconds = self._control[:, 16:24].view(np.int64)[:, 0]
-        self._nanoseconds = self._control[:, 24:32].view(np.int64)[:, 0]
-
-    def lengths(self, count: int) -> Times:
-        return self._lengths[:count].astype(np.int64)
-
-    def received(self, count: int, now_ns: int) -> Times:
-        """When the kernel had each datagram; now, where it does not say."""
-        stamped = (self._control_lengths[:count] >= 32) & (self._types[:count] == _SO_TIMESTAMPNS)
-        times: Times = self._seconds[:count] * 1_000_000_000 + self._nanoseconds[:count]
-        return times if stamped.all() else np.where(stamped, times, now_ns)
-
-    def reset(self, count: int) -> None:
-        self._control_lengths[:count] = _CONTROL_BYTES

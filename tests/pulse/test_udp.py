@@ -11,7 +11,7 @@ import pytest
 
 from boxwork.pulse import Pulse, datagram
 from boxwork.pulse.recorder import Series
-from boxwork.pulse.udp import DATAGRAM_BYTES, Path, UdpListener
+from boxwork.pulse.udp import BATCH, DATAGRAM_BYTES, GATHER_BYTES, GATHER_NS_MAX, Path, UdpListener
 
 
 @pytest.fixture(params=["batches", "portable"])
@@ -129,3 +129,66 @@ def test_a_sender_that_starts_again_is_no_loss(quiet: UdpListener) -> None:
 def test_streams_of_one_batch_are_kept_apart(quiet: UdpListener) -> None:
     quiet.take(*rows(*(datagram.sample(number % 3, number // 3, 0) for number in range(30))), 0)
     assert [10, 10, 10] == [quiet.pulse.series("path", stream=str(n), part="wire").count for n in range(3)]
+
+
+def test_a_batch_says_the_same_as_its_datagrams_one_by_one(quiet: UdpListener) -> None:
+    kinds = [
+        lambda number: datagram.sample(number % 3, 1000 + number * 2, number),
+        lambda number: datagram.packed(5, 10 * number, [number] * (number % 4 + 1)),
+        lambda number: datagram.sample(1, number, 0)[:20],
+        lambda number: b"page:%d|ms" % number,
+        lambda number: datagram.HEADER.pack(datagram.MAGIC, 9, datagram.SAMPLE, 1, 0, 0),
+    ]
+    several = [kinds[number % len(kinds) if number % 7 else 0](number) for number in range(300)]
+    alone = UdpListener(Pulse(threaded=False))
+    quiet.take(*rows(*several), 0)
+    for one in several:
+        alone.take(*rows(one), 0)
+    for listener in (quiet, alone):
+        listener._settle(True)
+
+    def said(listener: UdpListener) -> list[tuple[str, int, int, float]]:
+        everything = listener.pulse._series.values()
+        return sorted((str(one.name), one.count, one.lost, one.histogram.quantile(0.5)) for one in everything)
+
+    assert said(alone) == said(quiet)
+    assert alone.refused == quiet.refused > 0
+    alone.close()
+
+
+def test_a_full_batch_of_two_lengths_is_no_restart(quiet: UdpListener) -> None:
+    full = [1] * datagram.PACKED_MAX
+    several, sequence = [], 0
+    for place in range(BATCH):
+        one = full if place % 2 else full[:-1]
+        if place % 100 != 50:
+            several.append(datagram.packed(1, sequence, one))
+        sequence += len(one)
+    quiet.take(*rows(*several), 0)
+    quiet._settle(True)
+    wire = quiet.pulse.series("path", stream="1", part="wire")
+    assert sequence == wire.count + wire.lost
+    assert 10 * (datagram.PACKED_MAX - 1) == wire.lost
+
+
+def test_datagrams_gather_only_as_long_as_the_kernels_buffer_allows(quiet: UdpListener) -> None:
+    assert 0 < quiet._gather_ns() <= GATHER_NS_MAX
+    quiet.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+    room = quiet.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // GATHER_BYTES
+    assert quiet._gather_ns() * 1_000_000 <= room * 1_000_000_000 // 2
+
+
+def test_a_flood_is_read_in_few_calls() -> None:
+    calls: list[int] = []
+
+    class Counting(UdpListener):
+        def take(self, data: np.ndarray, *rest: object) -> None:
+            calls.append(len(data))
+            super().take(data, *rest)  # type: ignore[arg-type]
+
+    with Counting(Pulse(threaded=False)) as listener:
+        if not listener._portable:
+            send(listener, *(datagram.sample(7, number, 0) for number in range(3000)))
+            arrived(listener, 3000)
+            assert sum(calls) == 3000
+            assert len(calls) < 300

@@ -1,0 +1,96 @@
+"""Memory for `recvmmsg` and `sendmmsg`: made once, seen by the kernel as structures and by NumPy as arrays."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Times: TypeAlias = npt.NDArray[np.int64]
+
+SO_TIMESTAMPNS = 35  # source: asm-generic/socket.h; the same on x86-64 and arm64
+# Room for the control message with the time of arrival, 32 bytes, and for one more.  Unit: bytes.
+CONTROL_BYTES = 64
+_STAMPED_BYTES = 32
+_SECONDS = np.array([1_000_000_000, 1])
+
+
+class Vector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class Header(ctypes.Structure):
+    """`struct msghdr` of 64-bit Linux."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("vector", ctypes.POINTER(Vector)),
+        ("vector_length", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class Message(ctypes.Structure):
+    """`struct mmsghdr`."""
+
+    _fields_ = (("header", Header), ("length", ctypes.c_uint32))
+
+
+class Slots:
+    """Room for `count` datagrams of `size` bytes."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.data = np.zeros((count, size), np.uint8)
+        self._control = np.zeros((count, CONTROL_BYTES), np.uint8)
+        self._vectors = (Vector * count)()
+        #: What the system call is given; each message points at its row of `data` and of the control buffers.
+        self.messages = (Message * count)()
+        vectors = np.frombuffer(memoryview(self._vectors).cast("B"), np.uint64).reshape(count, 2)
+        vectors[:, 0] = _addresses(self.data)
+        vectors[:, 1] = size
+        each = ctypes.sizeof(Message)
+        raw = np.frombuffer(memoryview(self.messages).cast("B"), np.uint8).reshape(count, each)
+        _field(raw, Header.vector, np.uint64)[:] = ctypes.addressof(self._vectors) + ctypes.sizeof(Vector) * np.arange(
+            count, dtype=np.uint64
+        )
+        _field(raw, Header.vector_length, np.uint64)[:] = 1
+        _field(raw, Header.control, np.uint64)[:] = _addresses(self._control)
+        self._lengths = _field(raw, Message.length, np.uint32)
+        self._control_lengths = _field(raw, Header.control_length, np.uint64)
+        # struct cmsghdr: u64 length, i32 level, i32 type, then struct timespec: seconds and nanoseconds
+        self._times = self._control[:, 16:32].view(np.int64)
+        self.reset(count)
+
+    def lengths(self, count: int) -> npt.NDArray[np.uint32]:
+        """How long the first `count` datagrams are; a view, true until the next call."""
+        return self._lengths[:count]
+
+    def received(self, count: int, now_ns: int) -> Times:
+        """When the kernel had each datagram; now, where it does not say."""
+        times: Times = self._times[:count].dot(_SECONDS)
+        # No other control message is asked for, so one that is there is the time.
+        stamped = self._control_lengths[:count] >= _STAMPED_BYTES
+        return times if stamped.all() else np.where(stamped, times, now_ns)
+
+    def reset(self, count: int) -> None:
+        """Make the control buffers of the first `count` ready for the next call."""
+        self._control_lengths[:count] = CONTROL_BYTES
+
+    def without_control(self) -> None:
+        """As a sender wants it: no control messages."""
+        self._control_lengths[:] = 0
+
+
+def _addresses(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    return rows.ctypes.data + np.uint64(rows.strides[0]) * np.arange(len(rows), dtype=np.uint64)
+
+
+def _field(raw: npt.NDArray[np.uint8], field: Any, kind: type[np.generic]) -> npt.NDArray[Any]:
+    """One field of all messages; a header stands at the beginning of its message."""
+    at: int = field.offset
+    return raw[:, at : at + np.dtype(kind).itemsize].view(kind)[:, 0]
