@@ -288,22 +288,20 @@ def ticked(browser: Any, page: Any, view: tuple[int, int]) -> tuple[list[float],
 def test_a_tick_takes_less_than_two_milliseconds_of_the_processor(node: tuple[Any, str], launch: Launch) -> None:
     """Counted is what the browser's thread used: by the clock a tick takes as long as others have the processor.
 
-    The goal is 2 ms for 99 of 100 ticks, which docs/pulse-pages.md has measured.  Here 90 of 100 have to keep it, and
-    99 of 100 twice of it: emptied caches and a host that takes the processor away count as used, too.
+    99 of 100 ticks have to keep it, in one of three runs: caches that others emptied count as used, too.
     """
     browser = launch(*UNLIMITED)
     page = browser.new_page(viewport={"width": 1360, "height": 900})
     page.goto(node[1] + FEED)
     filled(page)
     for view in ((1000, 60), (1000, 900), (60_000, 1440)):
-        for _ in range(2):
+        for _ in range(3):
             used, clocked = ticked(browser, page, view)
             figures = [" / ".join(f"{one:.2f}" for one in times) for times in (used, clocked)]
             print(f"tick of {view[1]} columns, p50 / p90 / p99: {figures[0]} ms of CPU, {figures[1]} ms by the clock")
-            if used[1] <= 2.0 and used[2] <= 4.0:
+            if used[2] <= 2.0:
                 break
-        assert used[1] <= 2.0, view
-        assert used[2] <= 4.0, view
+        assert used[2] <= 2.0, view
     browser.close()
 
 

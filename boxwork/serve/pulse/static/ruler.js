@@ -62,12 +62,23 @@ export class Ruler {
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400].map((s) => s * 1000);
 
+// Labels of times come again at each tick until they leave the view on the left; making one costs 8 µs.
+const LABELS_MAX = 400;
+const labels = new Map();
+function label(time, step) {
+  const write = step >= 86_400_000 ? format.date : step >= 60_000 ? format.clockShort : format.clock, key = `${write.name}${time}`;
+  let text = labels.get(key);
+  if (text === undefined) {
+    if (labels.size >= LABELS_MAX) labels.clear();
+    labels.set(key, text = write(time));
+  }
+  return text;
+}
+
 // [time, label] between two times, not closer than `apart` pixels.
 export function times(start, end, pixels, apart = 84) {
   const step = STEPS.find((candidate) => (candidate / (end - start)) * pixels >= apart) ?? STEPS.at(-1) * Math.ceil((end - start) / STEPS.at(-1) / (pixels / apart));
   const zone = new Date(end).getTimezoneOffset() * 60_000, found = [];
-  for (let time = Math.ceil((start - zone) / step) * step + zone; time <= end; time += step) {
-    found.push([time, step >= 86_400_000 ? format.date(time) : step >= 60_000 ? format.clockShort(time) : format.clock(time)]);
-  }
+  for (let time = Math.ceil((start - zone) / step) * step + zone; time <= end; time += step) found.push([time, label(time, step)]);
   return found;
 }
