@@ -21,15 +21,16 @@ def median(values: list[float]) -> float:
 def per_sample(count: int, rounds: int = 25) -> float:
     """Hand-over, conversion, buckets and encoding of one interval, CPU nanoseconds a sample."""
     values = [int(value) for value in np.random.default_rng(1).lognormal(11, 0.5, count)]
+    pulse = Pulse(threaded=False)
+    track = pulse.series("bench")._track
+    assert track is not None
     costs = []
     for _ in range(rounds):
-        buffer = list(values)
+        track.buffer.extend(values)
+        interval = Interval(0, SECOND_NS, 1)
         began = time.process_time_ns()
-        part = buffer[:count]
-        del buffer[:count]
-        histogram = Histogram(scale=6)
-        histogram.add(np.fromiter(part, np.int64, count))
-        Interval(0, SECOND_NS, 1, histogram).to_bytes()
+        pulse.aggregator._drain(track, interval)
+        interval.to_bytes()
         costs.append((time.process_time_ns() - began) / count)
     return median(costs)
 

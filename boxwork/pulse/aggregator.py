@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -421,6 +422,12 @@ class Aggregator:
             del losses[:count]
 
     def _numbers(self, part: list[Any], slot: Interval) -> npt.NDArray[np.int64]:
+        try:  # `pack` asks each number for its 64 bits, at 5 ns; NumPy takes 13 (bench/pulse_aggregate.py)
+            return np.frombuffer(struct.pack(f"{len(part)}q", *part), np.int64)
+        except struct.error:  # not all are whole numbers of 64 bits
+            return self._odd_numbers(part, slot)
+
+    def _odd_numbers(self, part: list[Any], slot: Interval) -> npt.NDArray[np.int64]:
         try:
             return np.fromiter(part, np.int64, len(part))
         except (TypeError, ValueError, OverflowError):

@@ -67,8 +67,12 @@ class Buckets:
 
     def add_indices(self, indices: Indices) -> None:
         """Count each index once more."""
-        low = int(indices.min())
-        self.add_window(low, np.bincount(indices - low))
+        low = int(np.minimum.reduce(indices))
+        counts = np.bincount(indices - low)
+        if len(self.counts):
+            self.add_window(low, counts)
+        else:
+            self.base, self.counts = low, counts
 
     def add_window(self, low: int, counts: Counts) -> None:
         """Add a dense run of counts that begins at index `low`."""
@@ -84,7 +88,7 @@ class Buckets:
 
     def sparse(self) -> tuple[Indices, Counts]:
         """The occupied indices, ascending, and their counts."""
-        places = np.flatnonzero(self.counts)
+        places = self.counts.nonzero()[0]
         return places + self.base, self.counts[places]
 
     def total(self) -> int:

@@ -44,6 +44,14 @@ class SeriesName:
         inside = ",".join(f"{_quoted(key)}={_quoted(value)}" for key, value in self.labels)
         return f"{_quoted(self.name)}{{{inside}}}"
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.name, self.labels))
+
+    def __hash__(self) -> int:
+        # Each series is looked up several times a tick, and a tuple of pairs takes a microsecond to hash.
+        return self._hash
+
     def __str__(self) -> str:
         return self.text
 
