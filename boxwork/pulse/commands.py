@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -36,6 +37,7 @@ from boxwork.pulse.watch import Event, Watch
 
 DATA_VARIABLE = "BOXWORK_DATA"
 BAR = 40  # columns of the longest bar of `show`
+EMPTY_ROWS_MAX = 3  # rows of `show` without a sample that are drawn one by one
 FIGURE = 10  # columns of a figure with its unit: "1.67 MiB/s"
 # Columns of a terminal from which `top` has room for these figures beside names of 30 columns.
 SHOWN = ((110, (0.5, 0.9, 0.99, 0.999), True), (72, (0.5, 0.99), False), (0, (0.99,), False))
@@ -56,8 +58,8 @@ def commands(source: str | None = None, *, as_json: bool = False) -> App:
         pattern: str = "*",
         *,
         last: Last = "60s",
-        once: Json = False,
-        rows: int = ROWS_MAX,
+        once: Annotated[bool, Parameter(negative="", help="Print the table and end.")] = False,
+        rows: Annotated[int, Parameter(help="The busiest so many; the table says how many there are.")] = ROWS_MAX,
         json: Json = as_json,
         from_: From = default,
     ) -> None:
@@ -120,7 +122,12 @@ def commands(source: str | None = None, *, as_json: bool = False) -> App:
 
     @app.command
     def export(
-        pattern: str, *, last: Last = "1h", format: str = "json", out: Path | None = None, from_: From = default
+        pattern: str,
+        *,
+        last: Last = "1h",
+        format: Annotated[str, Parameter(help="json, csv or blobs.")] = "json",
+        out: Annotated[Path | None, Parameter(help="A file; without it standard output.")] = None,
+        from_: From = default,
     ) -> None:
         """Write intervals of matching series: json (a line each), csv (quantiles), or blobs (the stored format)."""
         if format not in ("json", "csv", "blobs"):
@@ -140,18 +147,17 @@ def commands(source: str | None = None, *, as_json: bool = False) -> App:
 
 def agent(
     *targets: str,
-    site: str,
-    to: str | None = None,
-    host: str = "0.0.0.0",
-    port: int = 8765,
-    listen: int | None = None,
-    every: float = agents.PERIOD_SECONDS,
+    site: Annotated[str, Parameter(help="What this end of the paths is called.")],
+    to: Annotated[str | None, Parameter(help="Where the histograms go: a directory, or redis://host:port.")] = None,
+    host: Annotated[str, Parameter(help="The address to answer and to listen on.")] = "0.0.0.0",
+    port: Annotated[int, Parameter(help="The UDP port where other agents are answered.")] = 8765,
+    listen: Annotated[int | None, Parameter(help="The UDP port of measured datagrams and statsd.")] = None,
+    every: Annotated[float, Parameter(help="Seconds between two questions to a target.")] = agents.PERIOD_SECONDS,
     json: Json = False,
 ) -> None:
     """Measure the paths from this site: NAME=agent://host:port, NAME=tcp://…, NAME=udp://…, NAME=http://….
 
-    Other agents are answered on `--port`; measured datagrams and statsd are taken on `--listen`.  `--to` is where
-    the histograms go: a directory or redis://host:port; without it they stay in memory.
+    Without `--to` the histograms stay in memory; `--to data/pulse` shows them on the pages of the node there.
     """
     console = Console()
     live = Live(console=console, auto_refresh=False) if console.is_terminal and not json else None
@@ -262,10 +268,17 @@ def describe(answer: Answer, unit: str) -> str:
             place = magnitude + 1 if value >= 0 else -magnitude - 1
             octaves[place] = octaves.get(place, 0) + count
         longest = max(octaves.values())
-        for place in range(min(octaves), max(octaves) + 1):
-            low = 0.0 if place == 0 else math.copysign(2.0 ** (abs(place) - 1), place)
-            count = octaves.get(place, 0)
-            lines.append(f"{amount(low, unit):>10} {'█' * math.ceil(BAR * count / longest):<{BAR}} {count}")
+        before = min(octaves)
+        for place in sorted(octaves):
+            # A far outlier would push the rest off the screen: of many empty octaves only their number is said.
+            empty = range(before + 1, place)
+            if len(empty) > EMPTY_ROWS_MAX:
+                lines.append(f"{'⋮':>10} {f'{len(empty)} octaves without a sample':<{BAR}}".rstrip())
+            for row in (*(empty if len(empty) <= EMPTY_ROWS_MAX else ()), place):
+                low = 0.0 if row == 0 else math.copysign(2.0 ** (abs(row) - 1), row)
+                count = octaves.get(row, 0)
+                lines.append(f"{amount(low, unit):>10} {'█' * math.ceil(BAR * count / longest):<{BAR}} {count}")
+            before = place
         shares = (0.5, 0.9, 0.99, 0.999)
         for share, value in zip(shares, histogram.quantiles(shares), strict=True):
             lines.append(f"p{share * 100:g}".rjust(10) + f" {amount(value, unit)}")
@@ -278,6 +291,8 @@ def describe(answer: Answer, unit: str) -> str:
         f"{'seen':>10} {coverage.ratio:.1%} of the time, {coverage.silent_ns / SECOND_NS:.0f} s silent, "
         f"{coverage.gap_ns / SECOND_NS:.0f} s not there, {coverage.lost} lost, {coverage.clock_steps} clock steps"
     )
+    if len(answer.series) > 1:
+        lines.append(f"{'series':>10} {len(answer.series)}, their samples and times added up")
     return "\n".join(lines)
 
 
@@ -366,6 +381,7 @@ def _table(pulse: Pulse, pattern: str, last: str, rows: int, width: int) -> Tabl
     headings |= ({"max": FIGURE} if with_max else {}) | {"lost": 5, "seen": 5}
     for heading, columns in headings.items():
         table.add_column(heading, justify="right", no_wrap=True, width=columns)
+    room = width - 4 - sum(columns + 2 for columns in headings.values())  # two between columns, two at each edge
     seconds = duration(last)
     answers = _answers(pulse, pattern, last)
     for info, answer in answers[:rows]:
@@ -374,7 +390,7 @@ def _table(pulse: Pulse, pattern: str, last: str, rows: int, width: int) -> Tabl
         if with_max:
             quantiles.append("–" if histogram.empty else amount(histogram.maximum, info.unit))
         table.add_row(
-            str(info.name),
+            _folded(str(info.name), room),
             f"{histogram.count / seconds:.3g}",
             *quantiles,
             str(coverage.lost or ""),
@@ -383,6 +399,16 @@ def _table(pulse: Pulse, pattern: str, last: str, rows: int, width: int) -> Tabl
     if len(answers) > rows:
         table.caption = f"{len(answers) - rows} more: --rows {len(answers)}"
     return table
+
+
+def _folded(name: str, room: int) -> str:
+    """A name that is too long is broken behind a comma or brace, if that is of help."""
+    lines = [""]
+    for part in re.split(r"(?<=[,{])", name):
+        if lines[-1] and len(lines[-1]) + len(part) > room:
+            lines.append("  ")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _paths(running: agents.Agent, lines: list[agents.PathLine]) -> Table:

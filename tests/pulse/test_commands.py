@@ -55,6 +55,28 @@ def test_top_has_room_for_names_whatever_the_terminal(
         assert [line for line in lines if name in line], name
 
 
+def test_top_breaks_a_long_name_behind_a_comma(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with Pulse(str(tmp_path / "pulse"), threaded=False) as pulse:
+        pulse.series("path", src="ny4", dst="ld4", probe="agent").record(1)
+    run("top", "--once", source=str(tmp_path / "pulse"))
+    words = capsys.readouterr().out.split()
+    assert {"path{dst=ld4,probe=agent,", "src=ny4}"} <= set(words)
+
+
+def test_show_says_how_many_octaves_are_empty_instead_of_drawing_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with Pulse(threaded=False) as pulse:
+        for value in (0, 1_000_000, 5_000_000):
+            pulse.series("one").record(value)
+        pulse.series("one", more="yes").record(7)
+        text = describe(pulse.query("one"), "ns")
+    assert "16 octaves without a sample" in text
+    assert 20 > text.count("\n")
+    assert "series 2, their samples and times added up" in text
+
+
 def test_top_for_scripts_is_a_line_of_json_for_each_series(source: str, capsys: pytest.CaptureFixture[str]) -> None:
     run("top", "derive*", source=source, as_json=True)
     (line,) = capsys.readouterr().out.splitlines()

@@ -305,6 +305,19 @@ def test_a_tick_takes_less_than_two_milliseconds_of_the_processor(node: tuple[An
     browser.close()
 
 
+def test_two_series_of_one_name_do_not_look_the_same(page: Open) -> None:
+    titles = page(FEED).evaluate(
+        """async () => {
+          const at = document.querySelector('link[href*="heatmap.js"]').href.replace('heatmap.js', '');
+          const { title } = await import(at + 'format.js');
+          const labels = [{}, { route: '/t' }, { route: '/t', method: 'GET' }, { src: 'ny4' }, { place: 'disk' },
+            { status: '2xx' }];
+          return ['page', 'http', 'path'].flatMap(name => labels.map(one => JSON.stringify(title(name, one))));
+        }"""
+    )
+    assert len(titles) == len(set(titles))
+
+
 def test_history_reaches_the_page_as_the_node_has_it(page: Open, node: tuple[Any, str]) -> None:
     """The page's decoder against the node's: count, quantiles and extremes of each column."""
     one = page(FEED)

@@ -39,12 +39,13 @@ export function span(milliseconds) {
 
 // A series as people say it: what it is about, and the labels that set it apart.
 export function title(name, labels) {
-  const { method, route, status, box, src, dst, place, ...rest } = labels;
-  const extra = Object.entries(rest).map(([key, text]) => ({ key, text }));
-  if (name === "http" && route) return { main: `${method ?? ""} ${route}`.trim(), tags: [{ key: "status", text: status ?? "" }, ...extra] };
-  if (box) return { main: box, tags: [{ key: "hop", text: name.split(".").pop() }, ...extra] };
-  if (src && dst) return { main: `${src} → ${dst}`, tags: [...(name === "path" ? [] : [{ key: "kind", text: name.replace("path.", "") }]), ...extra] };
-  return { main: name, tags: [...(place ? [{ key: "place", text: place }] : []), ...extra] };
+  const { method, route, status, box, src, dst } = labels;
+  // What the title does not say becomes a tag: two series must never look the same.
+  const others = (...said) => Object.entries(labels).filter(([key]) => !said.includes(key)).map(([key, text]) => ({ key, text }));
+  if (name === "http" && route) return { main: `${method ?? ""} ${route}`.trim(), tags: [{ key: "status", text: status ?? "" }, ...others("method", "route", "status")] };
+  if (box) return { main: box, tags: [{ key: "hop", text: name.split(".").pop() }, ...others("box")] };
+  if (src && dst) return { main: `${src} → ${dst}`, tags: [...(name === "path" ? [] : [{ key: "kind", text: name.replace("path.", "") }]), ...others("src", "dst")] };
+  return { main: name, tags: others() };
 }
 
 const GROUPS = [["http", "HTTP"], ["derive", "Derivations"], ["store", "Store"], ["content", "Store"], ["path", "Paths"], ["room", "Rooms"], ["commit", "Transactions"], ["state", "Transactions"]];

@@ -346,6 +346,16 @@ export class Heatmap {
     }
   }
 
+  // The quantiles of all that is in view, as soon as they are known: they come a moment after the tick.
+  mark(marks) {
+    this.marks = marks;
+    const { context: c } = this, from = this.right + 4;
+    if (!this.model || !this.ruler || this.side <= 60) return;
+    c.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    c.clearRect(from, 0, this.width - from, this.bottom + 4);
+    this.drawSide();
+  }
+
   // Text of a tick: never by `fillText`, see `stamps.js`.
   write(text, x, y, colour, align = 0) {
     this.stamps.draw(this.context, text, x, y, { colour, font: this.font, ratio: this.ratio, align });

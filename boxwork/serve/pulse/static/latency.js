@@ -116,7 +116,7 @@ function figures() {
   $("lost").textContent = format.count(model.lost);
   $("lost-box").hidden = !model.lost;
   $("coverage").textContent = format.share(coverage(model));
-  heatmap.marks = whole.count ? [["q50", "p50", p50], ["q99", "p99", p99], ["q999", "p99.9", p999]] : [];
+  heatmap.mark(whole.count ? [["q50", "p50", p50], ["q99", "p99", p99], ["q999", "p99.9", p999]] : []);
   percentiles.draw(whole, state.points, unit, found);
   if ($("table").open && now - tableAt > TABLE_MS) { tableAt = now; fillTable($("rows"), model, unit); }
 }
