@@ -31,10 +31,14 @@ def door_of(work: Any) -> Callable[[Any], bool]:
 
     def door(connection: Any) -> bool:
         path: str = connection.scope["path"].removeprefix(connection.scope.get("root_path", ""))
-        given: str = connection.headers.get("authorization", "")
-        if not path.startswith(PREFIX) or not given.startswith("Bearer "):
+        if not path.startswith(PREFIX):
             return False
-        host, token = unquote(path[len(PREFIX) :].split("/", 1)[0]), given.removeprefix("Bearer ").strip()
+        # Every request of every pack comes by here, so the headers are looked through as they are.
+        given = next((value for name, value in connection.scope["headers"] if name == b"authorization"), b"")
+        if not given.startswith(b"Bearer "):
+            return False
+        host = unquote(path[len(PREFIX) :].split("/", 1)[0])
+        token = given.removeprefix(b"Bearer ").strip().decode("latin-1")
         if known.get(host) == token:
             return True
         if not _is_right(work.part("fleet").private_key, host, token):

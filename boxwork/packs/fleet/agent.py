@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from boxwork.packs.fleet.protocol import DRIFT_PATHS_MAX, WAIT_S_MAX, Desired, R
 BACKOFF_S_MIN = 0.5
 # Waits differ by so much from host to host, so that hosts that began together do not ask together.  Unit: parts of 1.
 JITTER = 0.2
+# Reports of one question.  Unit: reports; a drift report has at most 100 paths, so they stay under the server's limit.
+ASKED_WITH_MAX = 10
 # Blobs that no version on the host needs stay so long, for the way back and forth.  Unit: s.
 UNUSED_S = 24 * 3600.0
 
@@ -127,10 +129,6 @@ class Agent:
         try:
             if self._clock.monotonic_ns() >= self._look_due_ns:
                 self.look()
-            try:
-                self.deliver()
-            except errors.BoxworkError as reason:  # to be heard is wanted, to know what to be is needed
-                self._log("warning", f"a report waits: {self._redact(reason.message)}")
             return self._ask()
         except (Unreachable, errors.NotFound) as reason:
             self._client.next_server()
@@ -145,7 +143,7 @@ class Agent:
         if memory.attempt is not None:  # the last one was cut off where it could not even be undone
             self.start()
         wait_s, start_ns = self._wait_s(), self._clock.monotonic_ns()
-        signed = self._client.ask(memory.judged, wait_s)
+        signed = self._question(memory, wait_s)
         self._at("asked")
         if signed is None:
             self._failures = 0
@@ -167,8 +165,29 @@ class Agent:
             self._client.next_server()
             return self._backoff(reason)
         self._failures = 0
-        self.deliver()
-        return 0.0
+        return 0.0  # the next question takes along how it went
+
+    def _question(self, memory: Memory, wait_s: float) -> Signed | None:
+        """One question that takes along the reports that wait; what came with the answer lies in `_pack`."""
+        waiting = memory.reports[:ASKED_WITH_MAX]
+        running = memory.versions.get(memory.running)
+        tree = running.tree if running else ""
+        try:
+            signed, self._pack = self._client.ask(memory.judged, wait_s, waiting, tree)
+        except errors.BoxworkError as reason:
+            if not waiting or "status" not in reason.details:
+                raise
+            # It answered, but not to this: to be heard is wanted, to know what to be is needed.
+            try:
+                self.deliver()  # one by one, so that one which no server takes holds up no other
+            except errors.BoxworkError as why:
+                self._log("warning", f"a report waits: {self._redact(why.message)}")
+            signed, self._pack = self._client.ask(memory.judged, wait_s, (), tree)
+            return signed
+        if waiting:
+            self._at("reported")
+            self._forget(waiting)
+        return signed
 
     def _judge(self, signed: Signed) -> tuple[Desired | None, errors.BoxworkError | None]:
         """The document if it is to be taken; or why not; or neither, when it is the one we have."""
@@ -224,7 +243,7 @@ class Agent:
         start = clock.monotonic_ns()
         tree_ref = Ref.parse(desired.tree)
         name = f"{desired.release}-{tree_ref.hex[:12]}"
-        if not self.content.has(tree_ref):
+        if tree_ref not in self._pack and not self.content.has(tree_ref):  # it was too much for one answer
             memory = self.ledger.read()
             running = memory.versions.get(memory.running)
             self._pack = self._client.pack(running.tree if running else "")
@@ -353,10 +372,15 @@ class Agent:
             except errors.BadInput as reason:  # it never will be: the next ones are not kept behind it
                 self._log("error", f"a report was refused and is dropped: {reason.message}")
             self._at("reported")
-            with self.ledger.alone() as memory:
-                if memory.reports and memory.reports[0] == first:
-                    del memory.reports[0]
-                    self.ledger.write(memory)
+            self._forget([first])
+
+    def _forget(self, told: Sequence[Report]) -> None:
+        """These reports are on a server's disk."""
+        with self.ledger.alone() as memory:
+            kept = [report for report in memory.reports if report not in told]
+            if len(kept) < len(memory.reports):
+                memory.reports = kept
+                self.ledger.write(memory)
 
     def _redact(self, text: str) -> str:
         memory = self.ledger.read()

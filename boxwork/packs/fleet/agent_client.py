@@ -15,7 +15,14 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from boxwork import Ref, errors, ref_of
-from boxwork.packs.fleet.protocol import DOCUMENT_BYTES_MAX, PACK_BYTES_MAX, Report, Signed, read_signed
+from boxwork.packs.fleet.protocol import (
+    DOCUMENT_BYTES_MAX,
+    PACK_BYTES_MAX,
+    PARCEL_BYTES_MAX,
+    Report,
+    Signed,
+    read_parcel,
+)
 
 # To connect, and for the server to begin its answer after the wait that was asked for.  Unit: s.
 CONNECT_S = 5.0
@@ -59,15 +66,21 @@ class Client:
             self._connection.close()
             self._connection = None
 
-    def ask(self, digest: str, wait_s: float) -> Signed | None:
-        """What this host should be, or None if it has that already.  Raises `Unreachable`, `BadInput`."""
-        path = f"/fleet/hosts/{self._host}?digest={digest}&wait_s={wait_s:.3f}"
-        with self._answer("GET", path, wait_s=wait_s) as answer:
+    def ask(
+        self, digest: str, wait_s: float, reports: Sequence[Report] = (), tree: str = ""
+    ) -> tuple[Signed | None, dict[Ref, bytes]]:
+        """What this host should be, with the small blobs that are not in `tree`; None if it has that already.
+
+        When this returns, the server has the reports on disk.  Raises `Unreachable`, `BadInput`.
+        """
+        path = f"/fleet/hosts/{self._host}?digest={digest}&wait_s={wait_s:.3f}&tree={tree}"
+        with self._answer("POST", path, msgspec.json.encode(reports), wait_s) as answer:
             if answer.status == 304:
                 answer.read()
-                return None
+                return None, {}
             self._expect(answer, path)
-            return read_signed(self._body(answer, DOCUMENT_BYTES_MAX))
+            signed, blobs = read_parcel(self._body(answer, DOCUMENT_BYTES_MAX + 2 * PARCEL_BYTES_MAX))
+            return signed, {ref_of(blob): blob for blob in blobs}
 
     def blob(self, ref: Ref, bytes_max: int) -> Iterator[bytes]:
         """The bytes of a blob, at most so many; whoever takes them checks their hash."""

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from boxwork import Ref, errors
 from boxwork.packs.fleet import decisions, protocol
 from boxwork.packs.fleet.bundle import Bundles, Content
@@ -28,6 +30,10 @@ KEY_FILE = "fleet.ed25519"
 TABLES_KEPT = 8
 # Contents in memory, of all hosts and releases.  Unit: contents; about 1 KiB each, so 50 MiB at most.
 CONTENTS_KEPT = 50_000
+# What is in small trees, in memory: of each host the present and the next.  Unit: trees, of 64 names at most, 6 KiB.
+REFS_KEPT = 10_000
+REFS_EACH_MAX = 64
+NO_BLOBS = msgspec.Raw(msgspec.msgpack.encode([]))
 # Packs in memory: hosts with equal trees ask for the same one within seconds.  Unit: packs, of 1 MiB at most.
 PACKS_KEPT = 32
 
@@ -43,7 +49,8 @@ class Fleet:
         self._tables: OrderedDict[Ref, Table] = OrderedDict()
         self._bundles: OrderedDict[Ref, Bundles] = OrderedDict()
         self._contents: OrderedDict[tuple[str, int], Content] = OrderedDict()
-        self._packs: OrderedDict[tuple[Ref, str], list[bytes]] = OrderedDict()
+        self._packs: OrderedDict[tuple[Ref, str], msgspec.Raw] = OrderedDict()
+        self._refs: OrderedDict[Ref, dict[Ref, int]] = OrderedDict()
         self._signed: dict[str, tuple[Assigned, Signed]] = {}
         self._private = b""
         self.conductor: Any = None
@@ -106,10 +113,10 @@ class Fleet:
         if number == 0:
             return None
         key = (host, number)
+        known = self._contents.get(key)
+        if known is not None:
+            return known
         with self._lock:
-            known = self._contents.get(key)
-            if known is not None:
-                return known
             version = self.version(number)
             row = self.table(version).rows.get(host)
             if row is None:
@@ -119,12 +126,14 @@ class Fleet:
             _trim(self._contents, CONTENTS_KEPT)
             return made
 
-    def desired(self, host: str) -> Signed | None:
+    def desired(self, host: str, *, followed: bool = False) -> Signed | None:
         """What a host shall be, signed; None if it is in no release.
 
-        It is a function of the host's assignment alone, so it is made once for each.
+        It is a function of the host's assignment alone, so it is made once for each.  With `followed`, the facts are
+        those the conductor has seen: right for who is woken by it, and a third of the cost.
         """
-        assigned = self.mirror.assigned.get(host)
+        mirror = self._mirror if followed and self._mirror is not None else self.mirror
+        assigned = mirror.assigned.get(host)
         if assigned is None or assigned.release == 0:
             return None
         known = self._signed.get(host)
@@ -135,7 +144,7 @@ class Fleet:
             raise errors.NotFound(f"{host} is not in version {assigned.release}", host=host)
         document = Desired(
             host=host,
-            epoch=self.mirror.epoch,
+            epoch=mirror.epoch,
             position=assigned.position,
             release=assigned.release,
             rollback=assigned.rollback,
@@ -173,12 +182,17 @@ class Fleet:
                 return data
         raise errors.NotFound(f"there is no {ref} for {host}", ref=str(ref), host=host)
 
-    def pack(self, host: str, has: str) -> list[bytes]:
+    def blobs_of(self, host: str, has: str) -> msgspec.Raw:
+        """The same as `pack` if it is small enough to travel with the document, else an empty list."""
+        blobs = self.pack(host, has)
+        return blobs if len(bytes(blobs)) <= protocol.PARCEL_BYTES_MAX else NO_BLOBS
+
+    def pack(self, host: str, has: str) -> msgspec.Raw:
         """The small blobs of what a host shall be that are not in the tree `has`, as many as one answer takes.
 
         The receiver names each by its hash.  What is larger, or too much, is asked for by name.
         """
-        assigned = self.mirror.assigned.get(host)
+        assigned = self._assigned(host)
         content = self.content(host, assigned.release) if assigned is not None else None
         if content is None:
             raise errors.NotFound(f"{host} is in no release", host=host)
@@ -196,7 +210,12 @@ class Fleet:
                 _trim(self._packs, PACKS_KEPT)
         return known
 
-    def _pack(self, tree: Ref, has: str) -> list[bytes]:
+    def _assigned(self, host: str) -> Assigned | None:
+        """Of what was told to the host, which is what it asks about."""
+        mirror = self._mirror or self.mirror
+        return mirror.assigned.get(host)
+
+    def _pack(self, tree: Ref, has: str) -> msgspec.Raw:
         old: dict[Ref, int] = {}
         if has:
             with contextlib.suppress(errors.BlobMissing):  # from another server: then everything is sent
@@ -211,7 +230,7 @@ class Fleet:
             if len(data) <= protocol.PACK_BLOB_BYTES_MAX and total + len(data) <= protocol.PACK_BYTES_MAX:
                 blobs.append(data)
                 total += len(data)
-        return blobs
+        return msgspec.Raw(msgspec.msgpack.encode(blobs))
 
     def _make_again(self, host: str, number: int) -> None:
         with self._lock:
@@ -221,8 +240,15 @@ class Fleet:
 
     def _refs_of(self, tree: Ref) -> dict[Ref, int]:
         """Every blob of a tree with the size of a file; a list of names has none before it is read."""
-        found = {entry.ref: entry.size for _, entry in self.work.tree(tree).walk() if entry.ref is not None}
-        return {tree: 0, **found}
+        known = self._refs.get(tree)
+        if known is None:
+            found = {entry.ref: entry.size for _, entry in self.work.tree(tree).walk() if entry.ref is not None}
+            known = {tree: 0, **found}
+            if len(known) <= REFS_EACH_MAX:  # what a host gets now is what it has at the next change
+                with self._lock:
+                    self._refs[tree] = known
+                    _trim(self._refs, REFS_KEPT)
+        return known
 
     # --- publishing
 
@@ -276,8 +302,7 @@ class Fleet:
         if not reason.strip():
             raise errors.BadInput("a version has a reason: say why (--reason), whoever looks at it at night thanks you")
         bundles = self._bundles_of(template)
-        for _ in bundles.contents(table):  # every template is filled in for every host, before there is a version
-            pass
+        made = list(bundles.contents(table))  # every template is filled in for every host, before there is a version
         # The pins come first: a version that is committed has what it names.
         self.work.pin(template, f"fleet.template.{template}")
         data = table.to_bytes()
@@ -294,6 +319,9 @@ class Fleet:
             follow=follow,
             after=after,
         )
+        with self._lock:
+            self._contents.update({(host, version.number): content for host, content in made})
+            _trim(self._contents, CONTENTS_KEPT)
         return version
 
     # --- moving

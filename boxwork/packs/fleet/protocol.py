@@ -1,11 +1,16 @@
 """What a server of configuration and a host say to each other: the documents, their bytes, their signatures.
 
-    GET  /fleet/hosts/{host}?digest=…&wait_s=…   200 Signed, or 304 when nothing changed for `wait_s`
+    POST /fleet/hosts/{host}?digest=…&wait_s=…   a list of Report → 200 Parcel, or 304 when nothing changed for
+                 &tree=…                         `wait_s`.  Either says that the reports are on the server's disk
+    GET  /fleet/hosts/{host}?digest=…&wait_s=…   200 Signed, or 304: the same without reports and without blobs
     GET  /fleet/hosts/{host}/blobs?not={tree}    the small blobs that are not in that tree, all in one answer: a
                                                  MessagePack list of bytes, which the receiver names by hashing them;
                                                  a shorter way, nothing depends on it
     GET  /fleet/hosts/{host}/blobs/{ref}         the bytes of a tree or a file of it; whoever reads checks the hash
     POST /fleet/hosts/{host}/reports             Report → Ack, once the server has it on disk
+
+A change costs a host one question: its answer brings the document together with the blobs it needs (a `Parcel`), and
+the next question, which has to be asked anyway, takes along how it went.  The other three are for what does not fit.
 
 `Desired` is what a host should be.  It depends on that host's content only, never on the time, so an edit that
 concerns other hosts changes not one byte of it; its name is the hash of those bytes.  What travels is `Signed`: the
@@ -38,6 +43,11 @@ DOCUMENT_BYTES_MAX = 1024 * 1024
 # A pack of blobs: each at most, and together at most.  Unit: bytes.  A larger blob costs more to send than to ask for.
 PACK_BLOB_BYTES_MAX = 64 * 1024
 PACK_BYTES_MAX = 1024 * 1024
+# Blobs that travel with the document: up to so much, because it is kept ready for every host that waits for the same,
+# and every one of them has it in its connection's buffer in the same moment.  Unit: bytes.
+PARCEL_BYTES_MAX = 64 * 1024
+# Reports of one question; a host that was cut off for long sends the others with the next.  Unit: reports.
+REPORTS_MAX = 20
 # A report tells this many differences; `drift_count` tells how many there are.  Unit: paths.
 DRIFT_PATHS_MAX = 100
 # How long a question may be held: less than the minute after which proxies cut.  Unit: s.
@@ -124,6 +134,16 @@ class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return str(ref_of(self.document.encode()))
 
 
+class Parcel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A signed document and the blobs of its tree, if they are few and small; MessagePack.
+
+    `blobs` is the field's own bytes: a list that was spelled once for all hosts that lack the same.
+    """
+
+    signed: Signed
+    blobs: msgspec.Raw = msgspec.Raw(b"\x90")
+
+
 class Drift(msgspec.Struct, frozen=True, omit_defaults=True):
     """One path on a host that is not as its version has it.  Never what is in it."""
 
@@ -184,6 +204,9 @@ class Ack(msgspec.Struct, frozen=True):
 _desired = msgspec.json.Decoder(Desired)
 _signed = msgspec.json.Decoder(Signed)
 _report = msgspec.json.Decoder(Report)
+_reports = msgspec.json.Decoder(Annotated[list[Report], msgspec.Meta(max_length=REPORTS_MAX)])
+_parcel = msgspec.msgpack.Decoder(Parcel)
+_blobs = msgspec.msgpack.Decoder(list[bytes])
 
 
 def canonical(desired: Desired) -> bytes:
@@ -270,6 +293,25 @@ def read_signed(body: bytes) -> Signed:
         return _signed.decode(body)
     except msgspec.DecodeError as reason:
         raise errors.BadInput(f"this is no signed document: {reason}; it begins with {body[:60]!r}") from None
+
+
+def read_parcel(body: bytes) -> tuple[Signed, list[bytes]]:
+    """An answer's body as a document and blobs that nobody has named yet."""
+    if len(body) > DOCUMENT_BYTES_MAX + 2 * PARCEL_BYTES_MAX:
+        raise errors.TooLarge(f"a parcel of {len(body)} bytes; at most {DOCUMENT_BYTES_MAX + 2 * PARCEL_BYTES_MAX}")
+    try:
+        parcel = _parcel.decode(body)
+        return parcel.signed, _blobs.decode(parcel.blobs)
+    except msgspec.DecodeError as reason:
+        raise errors.BadInput(f"this is no signed document with blobs: {reason}; it begins {body[:60]!r}") from None
+
+
+def read_reports(body: bytes) -> list[Report]:
+    """Reports as they came in; an empty body is none."""
+    try:
+        return _reports.decode(body) if body else []
+    except msgspec.DecodeError as reason:
+        raise errors.BadInput(f"this is no list of at most {REPORTS_MAX} reports: {reason}") from None
 
 
 def read_report(body: bytes) -> Report:

@@ -1,7 +1,9 @@
 """What the pack answers over HTTP.
 
 for hosts (`protocol`):
-GET  /fleet/hosts/{host}?digest=&wait_s=    the document, or 304 when nothing changed for so long
+POST /fleet/hosts/{host}?digest=&wait_s=    the document with its blobs, or 304 when nothing changed for so long;
+                                            the body is what the host says of itself
+GET  /fleet/hosts/{host}?digest=&wait_s=    the document alone
 GET  /fleet/hosts/{host}/blobs?not=         the small blobs that it lacks, in one answer
 GET  /fleet/hosts/{host}/blobs/{ref}        a blob of its tree
 POST /fleet/hosts/{host}/reports            what it says of itself
@@ -21,7 +23,6 @@ GET  /fleet/events                          the state, live
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
@@ -30,7 +31,7 @@ from urllib.parse import parse_qsl
 
 import anyio
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
@@ -41,8 +42,7 @@ from boxwork.packs.fleet.admission import door_of
 from boxwork.packs.fleet.conductor import Conductor
 from boxwork.packs.fleet.outlook import Outlook
 from boxwork.packs.fleet.plan import plan_of
-from boxwork.packs.fleet.reporting import Reporting
-from boxwork.packs.fleet.waiting import Waiting
+from boxwork.packs.fleet.questions import Questions, of_host, whole_body
 
 log = logging.getLogger("boxwork.fleet")
 
@@ -59,86 +59,30 @@ class Desk:
 
     def __init__(self, work: Any) -> None:
         self.work = work
-        settings = work.settings
         self.fleet = work.part("fleet")
-        self.app: Any = None
-        self.waiting = Waiting(
-            settings.integer("fleet.waiting_max"), lambda: bool(self.app and self.app.state.stopping)
-        )
-        self.wait_s_max = min(settings.number("fleet.wait_s_max"), protocol.WAIT_S_MAX)
-        self.reporting = Reporting(work, settings.integer("fleet.reports_max"))
+        self.questions = Questions(self)
         self.outlook = Outlook(self.fleet)
         self.running = False
         self._beginning = threading.Lock()
-        if settings.text("fleet.source"):
+        if work.settings.text("fleet.source"):
             self.begin()
 
-    def begin(self) -> None:
+    def begin(self) -> Any:
         """Open the facts and start the conductor: at once where a source is set, else when somebody asks."""
         with self._beginning:
             if not self.running:
-                self.fleet.mirror.moved.append(self.waiting.wake)
+                self.fleet.mirror.moved.append(self.questions.waiting.wake)
                 self.fleet.conductor = Conductor(self.fleet)
                 self.fleet.conductor.start()
                 self.running = True
+        return self.fleet
 
     async def _ready(self) -> Any:
         if not self.running:
             await anyio.to_thread.run_sync(self.begin)
         return self.fleet
 
-    # --- for hosts
-
-    async def desired(self, request: Request) -> Response:
-        """`GET /fleet/hosts/{host}?digest=&wait_s=`: what a host shall be, signed, as soon as it is not `digest`."""
-        fleet = await self._ready()
-        host = host_of(request)
-        query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
-        has = query.get("digest", "") or request.headers.get("if-none-match", "").strip('"')
-        wait_s = min(_number(query.get("wait_s", "0"), "wait_s"), self.wait_s_max)
-        reply = self._document(fleet, host, has)
-        if reply is not None or wait_s <= 0:
-            return reply or self._unchanged(fleet, host, has)
-        self.app = request.app
-        future = self.waiting.hold(host)
-        try:
-            reply = self._document(fleet, host, has)  # what came between the first look and the hold
-            if reply is None:
-                request.app.not_counted(request.scope)
-                await self._news_or_end(request, future, wait_s)
-                reply = self._document(fleet, host, has)
-        finally:
-            self.waiting.leave(host, future)
-        return reply or self._unchanged(fleet, host, has)
-
-    async def _news_or_end(self, request: Request, future: asyncio.Future[None], wait_s: float) -> None:
-        """Until there is news, the time is over, the host hangs up, or the server stops."""
-        left = asyncio.ensure_future(_hung_up(request))
-        left.add_done_callback(lambda _: _end(future))
-        over = asyncio.get_running_loop().call_later(wait_s, _end, future)
-        try:
-            await future
-        finally:
-            over.cancel()
-            left.cancel()
-
-    def _document(self, fleet: Any, host: str, has: str) -> Response | None:
-        """The document, unless the host has it or there is none."""
-        signed = fleet.desired(host)
-        if signed is None or signed.digest == has:
-            return None
-        return Response(
-            msgspec.json.encode(signed),
-            200,
-            {"etag": f'"{signed.digest}"', "content-type": "application/json", **PRIVATE},
-        )
-
-    def _unchanged(self, fleet: Any, host: str, has: str) -> Response:
-        if fleet.desired(host) is None:
-            raise errors.NotFound(
-                f"{host} is in no release: add its row to the source, and roll that version out", host=host
-            )
-        return Response(None, 304, {"etag": f'"{has}"', **PRIVATE})
+    # --- for hosts; what they ask all the time is in `questions`
 
     async def blob(self, request: Request) -> Response:
         """`GET /fleet/hosts/{host}/blobs/{ref}`: a blob of what a host is or was to be."""
@@ -155,16 +99,14 @@ class Desk:
             Ref.parse(has)
         # A few small blobs come out of a memory map: the way to a thread and back costs more.
         blobs = fleet.pack(host_of(request), has)
-        return Response(msgspec.msgpack.encode(blobs), 200, {"content-type": "application/msgpack", **PRIVATE})
+        return Response(bytes(blobs), 200, {"content-type": "application/msgpack", **PRIVATE})
 
     async def report(self, request: Request) -> Response:
         """`POST /fleet/hosts/{host}/reports`: what a host says of itself; answered once it is on disk."""
         await self._ready()
-        said = protocol.read_report(await body_of(request))
-        if said.host != host_of(request):
-            raise errors.BadInput(f"a report of {said.host!r} came to the address of {host_of(request)!r}")
+        said = of_host(protocol.read_report(await body_of(request)), host_of(request))
         request.app.not_counted(request.scope)
-        await self.reporting.write(said)
+        await self.questions.reporting.hand_in([said])
         return Response(ACK, 200, {"content-type": "application/json", "cache-control": "no-store"})
 
     async def key(self, request: Request) -> Response:
@@ -276,16 +218,6 @@ class Steer(msgspec.Struct, forbid_unknown_fields=True):
     why: str
 
 
-def _end(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def host_of(request: Request) -> str:
     host: str = request.path_params["host"]
     return host
@@ -293,16 +225,7 @@ def host_of(request: Request) -> str:
 
 async def body_of(request: Request) -> bytes:
     """The whole body, within the limit."""
-    pieces, size = [], 0
-    try:
-        async for piece in request.stream():
-            size += len(piece)
-            if size > BODY_BYTES_MAX:
-                raise errors.TooLarge(f"the body has more than {BODY_BYTES_MAX:,} bytes")
-            pieces.append(piece)
-    except ClientDisconnect:
-        raise errors.BadInput("the body broke off") from None
-    return b"".join(pieces)
+    return await whole_body(request.receive, BODY_BYTES_MAX)
 
 
 async def order_of(request: Request, kind: Any) -> Any:
@@ -321,16 +244,6 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def _number(text: str, name: str) -> float:
-    try:
-        value = float(text)
-        if 0 <= value <= 86_400:
-            return value
-    except ValueError:
-        pass
-    raise errors.BadInput(f"{name}={text[:20]!r}: a number of seconds, please")
-
-
 def json_reply(value: Any, status: int = 200) -> Response:
     return Response(
         msgspec.json.encode(value, enc_hook=str),
@@ -344,7 +257,7 @@ def routes(work: Any) -> list[BaseRoute]:
     shown = pages.Pages(desk)
     return [
         # What thousands of hosts ask stands first, and without the wrappers that pages may need.  `protocol` has it.
-        Route("/fleet/hosts/{host}", Direct(desk.desired), methods=["GET"], include_in_schema=False),
+        Route("/fleet/hosts/{host}", desk.questions, methods=["GET", "POST"], include_in_schema=False),
         Route("/fleet/hosts/{host}/reports", Direct(desk.report), methods=["POST"], include_in_schema=False),
         Route("/fleet/hosts/{host}/blobs", Direct(desk.pack), methods=["GET"], include_in_schema=False),
         Route("/fleet/hosts/{host}/blobs/{ref}", Direct(desk.blob), methods=["GET"], include_in_schema=False),

@@ -1,9 +1,10 @@
 """Thousands of simulated hosts in one process: what a server is measured with.
 
-Each host has a connection of its own and does on it what an agent does: it asks with the digest it has, waits, takes a
-document, fetches the blobs it lacks, reports, asks again.  It checks no signature and writes nothing down, because what
-is measured is the server.  `python -m boxwork.packs.fleet.simulator '{"url": "http://127.0.0.1:8000", "hosts": 5000}'`
-prints one JSON line an event; times are the machine's monotonic clock, which all its processes share.
+Each host has a connection of its own and does on it what an agent does: it asks with the digest it has and with what
+it has to report, waits, takes a document with its blobs, fetches those that are lacking, asks again.  It checks no
+signature and writes nothing down, because what is measured is the server.
+`python -m boxwork.packs.fleet.simulator '{"url": "http://127.0.0.1:8000", "hosts": 5000}'` prints one JSON line an
+event; times are the machine's monotonic clock, which all its processes share.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from boxwork import Ref, clock, errors, ref_of, tree
-from boxwork.packs.fleet.protocol import Desired, Report, read_document, read_signed
+from boxwork.packs.fleet.protocol import Desired, Report, read_document, read_parcel
 
 # Descriptors beside those of the connections.
 SPARE_FILES = 100
@@ -98,11 +99,15 @@ class Line(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Status and body of the answer.  Raises `ConnectionResetError`."""
+        return await self.begin(request)
+
+    def begin(self, request: bytes) -> asyncio.Future[tuple[int, bytes]]:
+        """The question is out when this returns; the answer is awaited."""
         if self.transport is None:
             raise ConnectionResetError("there is no connection")
         self._waiting = asyncio.get_running_loop().create_future()
         self.transport.write(request)
-        return await self._waiting
+        return self._waiting
 
 
 class Crowd:
@@ -139,8 +144,10 @@ class Crowd:
         try:
             while True:
                 wait_s = self._order.wait_s * (1 - 0.2 * self._chance.random())
-                question = f"GET /fleet/hosts/{state.host}?digest={state.digest}&wait_s={wait_s:.3f}{self._head}\r\n"
-                answer = asyncio.ensure_future(line.ask(question.encode()))
+                path = f"/fleet/hosts/{state.host}?digest={state.digest}&wait_s={wait_s:.3f}&tree={state.tree}"
+                said, state.said = state.said or b"[]", b""
+                head = f"POST {path}{self._head}Content-Type: application/json\r\nContent-Length: {len(said)}\r\n\r\n"
+                answer = line.begin(head.encode() + said)
                 if not state.asked:
                     state.asked = True
                     self._tell("asked", state)
@@ -148,22 +155,20 @@ class Crowd:
                 if status == 200:
                     await self._take(line, state, body)
                 elif status != 304:
+                    state.said = said if said != b"[]" else b""
                     await asyncio.sleep(AGAIN_S * (0.5 + self._chance.random()))
         finally:
             transport.close()
 
     async def _take(self, line: Line, state: _State, body: bytes) -> None:
-        signed = read_signed(body)
+        signed, blobs = read_parcel(body)
         desired = read_document(signed)
-        fetched = await self._fetch(line, state, desired.tree) if self._order.blobs else 0
+        fetched = await self._fetch(line, state, desired.tree, blobs) if self._order.blobs else 0
         reason = self._order.bad.get(str(desired.release), "")
         state.digest = signed.digest
         if not reason:
             state.position, state.release, state.tree = desired.position, desired.release, desired.tree
-        report = self._report(state, desired, reason)
-        data = msgspec.json.encode(report)
-        head = f"POST /fleet/hosts/{state.host}/reports{self._head}Content-Type: application/json\r\n"
-        await line.ask(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        state.said = msgspec.json.encode([self._report(state, desired, reason)])  # goes with the next question
         self._tell("failed" if reason else "applied", state, desired, fetched)
 
     def _report(self, state: _State, desired: Desired, reason: str) -> Report:
@@ -183,13 +188,14 @@ class Crowd:
             agent="simulated",
         )
 
-    async def _fetch(self, line: Line, state: _State, ref: str) -> int:
-        """Get what this host lacks of a tree, many blobs in one answer where the server has that; how many came."""
+    async def _fetch(self, line: Line, state: _State, ref: str, blobs: list[bytes]) -> int:
+        """Get what this host lacks of a tree and what did not come with its document; how many blobs were new."""
         if ref in state.have:
             return 0
-        path = f"/fleet/hosts/{state.host}/blobs?not={state.tree}"
-        status, body = await line.ask(f"GET {path}{self._head}\r\n".encode())
-        blobs = msgspec.msgpack.decode(body, type=list[bytes]) if status == 200 else []
+        if not blobs:
+            path = f"/fleet/hosts/{state.host}/blobs?not={state.tree}"
+            status, body = await line.ask(f"GET {path}{self._head}\r\n".encode())
+            blobs = msgspec.msgpack.decode(body, type=list[bytes]) if status == 200 else []
         pack = {str(ref_of(blob)): blob for blob in blobs}
         fetched, todo = 0, [(ref, True)]
         while todo:
@@ -217,11 +223,12 @@ class Crowd:
 class _State:
     """What one simulated host has."""
 
-    __slots__ = ("asked", "digest", "have", "host", "position", "release", "tree")
+    __slots__ = ("asked", "digest", "have", "host", "position", "release", "said", "tree")
 
     def __init__(self, host: str) -> None:
         self.host = host
         self.digest = ""
+        self.said = b""  # reports for the next question
         self.position = self.release = 0
         self.tree = ""
         self.have: set[str] = set()

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 
-from boxwork import ref_of
+from boxwork import errors, ref_of
 from boxwork.packs.fleet import protocol
 from boxwork.packs.fleet.admission import door_of, token_of
 from boxwork.packs.fleet.plan import Plan
@@ -242,3 +242,49 @@ def test_a_machine_with_its_token_comes_in_where_the_guard_lets_nobody(stage: An
         assert 403 == site.client.get("/fleet/hosts/web1").status_code
     finally:
         site.close()
+
+
+def test_one_question_hands_reports_in_and_brings_the_document_with_its_blobs(site: Site) -> None:
+    stage = site.stage
+    stage.roll_out(stage.publish().number)
+    reports = [{"host": "web1", "state": "alive", "at_ns": number} for number in (1, 2)]
+    reply = site.client.post("/fleet/hosts/web1", params={"wait_s": 5}, json=reports)
+    signed, blobs = protocol.read_parcel(reply.content)
+    document = protocol.read_document(signed)
+    assert ref_of(blobs[[str(ref_of(blob)) for blob in blobs].index(document.tree)]) == ref_of(
+        stage.work.get(document.tree)
+    )
+    assert 2 == stage.fleet.mirror.status["web1"].report.at_ns
+    again = site.client.post("/fleet/hosts/web1", params={"wait_s": 0, "digest": signed.digest}, json=[])
+    assert (304, f'"{signed.digest}"') == (again.status_code, again.headers["etag"])
+    params = {"tree": document.tree}
+    assert [] == protocol.read_parcel(site.client.post("/fleet/hosts/web1", params=params).content)[1]
+
+
+def test_a_question_with_reports_of_another_host_or_too_many_is_refused(site: Site) -> None:
+    stage = site.stage
+    stage.roll_out(stage.publish().number)
+    address = "/fleet/hosts/web1"
+    assert 400 == site.client.post(address, json=[{"host": "web2", "at_ns": 1}]).status_code
+    assert 400 == site.client.post(address, json=[{"host": "web1"}] * (protocol.REPORTS_MAX + 1)).status_code
+    assert 400 == site.client.post(address, content=b"{").status_code
+    assert 400 == site.client.post(address, params={"tree": "../etc"}, json=[]).status_code
+    assert 413 == site.client.post(address, content=b"[" * 600_000).status_code
+    assert 0 == stage.fleet.mirror.status["web2"].report.at_ns
+
+
+def test_a_report_that_cannot_be_written_is_said_at_once_and_not_after_the_wait(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = site.stage
+    stage.roll_out(stage.publish().number)
+    digest = site.answer("web1")
+
+    def full(*_: object) -> None:
+        raise errors.StorageError("no space left on the device")
+
+    monkeypatch.setattr(stage.work, "commit_many", full)
+    reply = site.client.post(
+        "/fleet/hosts/web1", params={"wait_s": 25, "digest": digest}, json=[{"host": "web1"}], timeout=10
+    )
+    assert (errors.StorageError.status, "no space left on the device") == (reply.status_code, reply.json()["message"])

@@ -20,11 +20,13 @@ from boxwork.packs.fleet.protocol import (
     EffectRule,
     Hook,
     Hooks,
+    Parcel,
     Report,
     Signed,
     new_key,
     public_key,
     read_report,
+    read_reports,
     sign,
 )
 
@@ -45,6 +47,7 @@ class Server:
         self.blobs_sent: list[str] = []
         self.tamper: Callable[[Ref, bytes], bytes] = lambda ref, data: data
         self.pack: bytes | None = None
+        self.parcel = b"\x90"
         self.reports_status = 200
         self.position = 0
         self._changed = threading.Condition()
@@ -67,13 +70,17 @@ class Server:
                     self.close_connection = True
                     return
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if server.reports_status != 200:
+                if server.reports_status != 200 and body != b"[]":
                     answer(self, server.reports_status, b"no")
                     return
+                said = [read_report(body)] if self.path.endswith("/reports") else read_reports(body)
                 with server._changed:
-                    server.reports.append(read_report(body))
+                    server.reports += said
                     server._changed.notify_all()
-                answer(self, 200, b'{"ok":true}')
+                if self.path.endswith("/reports"):
+                    answer(self, 200, b'{"ok":true}')
+                else:
+                    server.get(self)
 
         self._handler = Handler
         self.come(0)
@@ -121,7 +128,7 @@ class Server:
             elif self.signed.digest == digest:
                 answer(handler, 304, b"")
             else:
-                answer(handler, 200, msgspec.json.encode(self.signed))
+                answer(handler, 200, msgspec.msgpack.encode(Parcel(self.signed, msgspec.Raw(self.parcel))))
 
     def tree_of(self, files: dict[str, bytes | str]) -> Ref:
         """A tree with these files; a text is the target of a symbolic link."""

@@ -57,6 +57,7 @@ def _step(server: Server, root: Path, passed: Path, kill_at: int) -> None:
     agent = make_agent(orders, at=at)
     agent.start()
     agent.step()
+    agent.step()  # takes along how the first went
     agent.close()
 
 
