@@ -31,7 +31,7 @@ class Conductor:
         self.fleet = fleet
         self.work = fleet.work
         self.poll_s = self.work.settings.number("fleet.source_poll_s")
-        self.waiting_for = ""
+        self.waiting_for: dict[int, str] = {}
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -77,19 +77,22 @@ class Conductor:
             self._stop.wait(self.poll_s)
 
     def tick(self) -> Move | None:
-        """One look at the rollout that is not over, and the move it asks for."""
-        fleet = self.fleet
-        rollout = fleet.mirror.rollout()
-        if rollout is None:
-            self.waiting_for = ""
+        """One look at the rollouts that are not over, and the move that each asks for; the last of them."""
+        going = self.fleet.mirror.going()
+        self.waiting_for = {}
+        if not going:
             self._start_waiting_version()
-            return None
-        if rollout.state != "running":
-            return None
+        made = None
+        for rollout in going:
+            if rollout.state == "running":
+                made = self._move(rollout)
+        return made
+
+    def _move(self, rollout: Rollout) -> Move:
+        fleet = self.fleet
         now = self.work.clock.now_ns()
         baked_s = max(0.0, (now - rollout.step_at_ns) / SECOND_NS)
         move = decide(rollout.plan, rollout.cohort, rollout.moved, baked_s, self._seen(rollout, now))
-        self.waiting_for = ""
         match move:
             case Advance(why):
                 fleet.take_step(rollout, why)
@@ -101,7 +104,7 @@ class Conductor:
             case Pause(why):
                 fleet.steer(rollout.number, "paused", who=WHO, why=why)
             case _:
-                self.waiting_for = move.until
+                self.waiting_for[rollout.number] = move.until
         return move
 
     def _start_waiting_version(self) -> None:

@@ -19,6 +19,7 @@ from boxwork.packs.fleet import protocol
 from boxwork.packs.fleet.admission import token_of
 from boxwork.packs.fleet.conductor import Conductor
 from boxwork.packs.fleet.outlook import Outlook
+from boxwork.packs.fleet.overrides import set_over, unset_over
 from boxwork.packs.fleet.plan import plan_of
 
 # A publication fills in every template for every host before it answers.  Unit: seconds.
@@ -34,7 +35,9 @@ class Counter(Protocol):
     def history(self) -> Any: ...
     def check(self) -> Any: ...
     def publish(self, folder: Path, author: str, reason: str) -> Any: ...
-    def start(self, version: int, who: str, why: str, plan: dict[str, object]) -> Any: ...
+    def override(self, scope: str, values: dict[str, str], who: str, why: str) -> Any: ...
+    def unset(self, scope: str, columns: list[str], who: str, why: str) -> Any: ...
+    def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any: ...
     def steer(self, number: int, action: str, who: str, why: str) -> Any: ...
 
 
@@ -70,9 +73,15 @@ class Here:
     def publish(self, folder: Path, author: str, reason: str) -> Any:
         return _plain(self.fleet.publish(folder, author=author, reason=reason))
 
-    def start(self, version: int, who: str, why: str, plan: dict[str, object]) -> Any:
+    def override(self, scope: str, values: dict[str, str], who: str, why: str) -> Any:
+        return _plain(set_over(self.fleet, scope, values, who=who, why=why))
+
+    def unset(self, scope: str, columns: list[str], who: str, why: str) -> Any:
+        return _plain(unset_over(self.fleet, scope, columns, who=who, why=why))
+
+    def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any:
         default = msgspec.to_builtins(Conductor(self.fleet).default_plan())
-        return _plain(self.fleet.start(version, plan_of({**default, **plan}), who=who, why=why))
+        return _plain(self.fleet.start(version, plan_of({**default, **plan}), who=who, why=why, only=only))
 
     def steer(self, number: int, action: str, who: str, why: str) -> Any:
         state = {"pause": "paused", "resume": "running", "abort": "aborted"}[action]
@@ -113,8 +122,14 @@ class There:
         template = self.work.put_tree(folder).ref
         return self._ask("/fleet/versions", {"template": template, "author": author, "reason": reason})
 
-    def start(self, version: int, who: str, why: str, plan: dict[str, object]) -> Any:
-        return self._ask("/fleet/rollouts", {"version": version, "who": who, "why": why, "plan": plan})
+    def override(self, scope: str, values: dict[str, str], who: str, why: str) -> Any:
+        return self._ask("/fleet/overrides", {"scope": scope, "values": values, "who": who, "why": why})
+
+    def unset(self, scope: str, columns: list[str], who: str, why: str) -> Any:
+        return self._ask("/fleet/overrides/unset", {"scope": scope, "columns": columns, "who": who, "why": why})
+
+    def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any:
+        return self._ask("/fleet/rollouts", {"version": version, "who": who, "why": why, "plan": plan, "only": only})
 
     def steer(self, number: int, action: str, who: str, why: str) -> Any:
         return self._ask(f"/fleet/rollouts/{number}/{action}", {"who": who, "why": why})

@@ -6,7 +6,7 @@
     ("fleet", "assigned", host)    Assigned: which release the host shall be, and how often that changed
     ("fleet", "rollouts", n)       Rollout
     ("fleet", "last_rollout")      the number of the newest rollout
-    ("fleet", "active")            the number of the rollout that is not over; absent: none
+    ("fleet", "cohorts", n)        the names of the hosts that rollout n moves, until it is over
     ("fleet", "status", host)      Status: what the host last said of itself
 
 A release number is the first version in which a host had its present content, so a version that changes one row
@@ -25,8 +25,11 @@ from boxwork.packs.fleet.plan import Plan
 from boxwork.packs.fleet.protocol import Report
 
 State = Literal["running", "paused", "done", "reverted", "aborted"]
+GOING = ("running", "paused")
 # What is kept of a host's reports: enough for its page.  Unit: events.
 EVENTS_KEPT = 20
+# Hosts that a refusal names.  Unit: hosts.
+HOSTS_TOLD = 5
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -67,7 +70,8 @@ class Event(msgspec.Struct, frozen=True):
 class Rollout(msgspec.Struct, frozen=True):
     """The move of the fleet to one version.
 
-    The cohort is the hosts whose content differs; they go in the order of a hash of rollout and host.
+    The cohort is the hosts whose content differs, of those that `only` names; they go in the order of a hash of rollout
+    and host.  Two rollouts may go on beside each other if no host is in both.
     """
 
     number: int
@@ -82,6 +86,11 @@ class Rollout(msgspec.Struct, frozen=True):
     moved: int = 0
     step_at_ns: int = 0
     events: tuple[Event, ...] = ()
+    only: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in GOING
 
 
 class News(msgspec.Struct, frozen=True):
@@ -133,20 +142,30 @@ def publish(
 
 
 @transaction(name="fleet.start")
-def start(tx: Any, to: int, cohort: int, plan: Plan, by: str, why: str) -> Rollout:
-    """A rollout to a version; one at a time."""
-    active = tx.get(("fleet", "active"), 0)
-    tx.require(not active, f"rollout {active} is not over: wait for it, or abort it", rollout=active)
+def start(tx: Any, to: int, hosts: list[str], plan: Plan, by: str, why: str, only: str) -> Rollout:
+    """A rollout to a version; refused while another one moves any of these hosts."""
+    for (_, _, other), rollout in tx.scan(("fleet", "rollouts")):
+        if not rollout.is_over:
+            cohort = tx.get(("fleet", "cohorts", other))
+            both = sorted(set(hosts) & set(cohort)) if cohort is not None else hosts
+            tx.require(not both, _overlap(other, both, len(hosts)), rollout=other, hosts=both[:HOSTS_TOLD])
     tx.require(tx.get(("fleet", "versions", to)) is not None, f"there is no version {to}")
     number = tx.get(("fleet", "last_rollout"), 0) + 1
-    told = f"version {to} to {cohort} hosts: {why}"
-    rollout = Rollout(
-        number, to, by, why, tx.now(), plan, "running", cohort, events=(Event(tx.now(), "start", by, told),)
-    )
+    told = f"version {to} to {len(hosts)} hosts{f' ({only})' if only else ''}: {why}"
+    events = (Event(tx.now(), "start", by, told),)
+    rollout = Rollout(number, to, by, why, tx.now(), plan, "running", len(hosts), events=events, only=only)
     tx.put(("fleet", "last_rollout"), number)
-    tx.put(("fleet", "active"), number)
+    tx.put(("fleet", "cohorts", number), hosts)
     tx.put(("fleet", "rollouts", number), rollout)
     return rollout
+
+
+def _overlap(other: int, both: list[str], count: int) -> str:
+    named = ", ".join(both[:HOSTS_TOLD]) + (" …" if len(both) > HOSTS_TOLD else "")
+    return (
+        f"rollout {other} is not over and has {len(both)} of these {count} hosts ({named}): wait for it, abort it, or"
+        " take others (--only)"
+    )
 
 
 @transaction(name="fleet.advance")
@@ -209,8 +228,8 @@ def _ended(tx: Any, rollout: Rollout, state: State, event: Event) -> Rollout:
     at_ns = tx.now() if state == "running" else rollout.step_at_ns
     rollout = msgspec.structs.replace(rollout, state=state, events=(*rollout.events, event), step_at_ns=at_ns)
     tx.put(("fleet", "rollouts", rollout.number), rollout)
-    if state in ("done", "reverted", "aborted"):
-        tx.delete(("fleet", "active"))
+    if rollout.is_over:
+        tx.delete(("fleet", "cohorts", rollout.number))
     return rollout
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from boxwork import errors
+from boxwork.packs.fleet.overrides import Overrides, overlaid
 from boxwork.packs.fleet.release import Kind
 from boxwork.packs.fleet.sources.source import Limits, Source, open_source, shown
 from boxwork.packs.fleet.table import Raw, Table, check
@@ -47,7 +48,7 @@ class Facade:
         self._raw: tuple[Raw, ...] | None = None
         self._lock = threading.Lock()
         # Rows that passed the check with these kinds, so that an unchanged source is not checked again.
-        self._checked: tuple[Mapping[str, Kind], Table] | None = None
+        self._checked: tuple[Mapping[str, Kind], Overrides, Table] | None = None
 
     def rows(self) -> tuple[Raw, ...]:
         """What the source has now, unchecked.  Raises `SourceFailed`."""
@@ -58,17 +59,19 @@ class Facade:
             self._raw, self._checked, self._data = reading.rows, None, reading.data
         return self._raw or ()
 
-    def table(self, kinds: Mapping[str, Kind]) -> Table:
+    def table(self, kinds: Mapping[str, Kind], overrides: Overrides) -> Table:
         """The checked table of a look now.  Raises `SourceFailed` or `BadTable`; `health` says so, too."""
         with self._lock:
             now = self.work.clock.now_ns()
             try:
                 raw = self.rows()
-                if self._checked is None or self._checked[0] is not kinds:
-                    table = check(raw, kinds)
-                    self.work.observe(OBSERVED, self._data, source=self.name)
-                    self._checked = (kinds, table)
-                table = self._checked[1]
+                known = self._checked
+                if known is None or known[0] is not kinds or known[1] is not overrides:
+                    table = check(overlaid(raw, overrides), kinds)
+                    if known is None or known[0] is not kinds:
+                        self.work.observe(OBSERVED, self._data, source=self.name)
+                    self._checked = known = (kinds, overrides, table)
+                table = known[2]
             except errors.BoxworkError as fault:
                 if self.health.problem != fault.message:
                     log.warning("the fleet's source: %s", fault.message)
@@ -78,6 +81,17 @@ class Facade:
                 log.info("the fleet's source is good again", extra={"source": self.name})
             self.health = Health(self.name, now, now, "", len(table.rows))
             return table
+
+    def tried(self, kinds: Mapping[str, Kind], overrides: Overrides) -> list[Raw]:
+        """The source's rows, if they are good with these overrides.  Raises `BadTable`; nothing is kept or told."""
+        with self._lock:
+            rows = self.rows()
+            check(overlaid(rows, overrides), kinds)
+            return list(rows)
+
+    def source_row(self, host: str) -> Mapping[str, Any] | None:
+        """What the source said of a host when it was last read; None: it was not, or has no such row."""
+        return next((row.values for row in self._raw or () if str(row.values.get("host") or "").strip() == host), None)
 
     def last_seen_ns(self) -> int:
         """When the newest good reading was recorded, also by an earlier run of the server; 0: never."""

@@ -20,6 +20,7 @@ from boxwork.packs.fleet.bundle import Bundles, Content
 from boxwork.packs.fleet.decisions import Assigned, Rollout, State, Version
 from boxwork.packs.fleet.facade import Facade, difference
 from boxwork.packs.fleet.mirror import Mirror
+from boxwork.packs.fleet.overrides import is_for, read_scope
 from boxwork.packs.fleet.plan import Plan, order
 from boxwork.packs.fleet.protocol import Desired, Signed
 from boxwork.packs.fleet.release import Kind, kinds_of
@@ -266,14 +267,14 @@ class Fleet:
             raise errors.BadInput("no source of hosts is set: set fleet.source, for example csv:/etc/fleet/hosts.csv")
         latest = self.mirror.latest
         try:
-            table = self.facade.table(kinds)
+            table = self.facade.table(kinds, self.mirror.overrides)
         except errors.BoxworkError as fault:
             if latest == 0 or fault.code != "fleet.source":
                 raise
-            # The store is away: the rows that were good last are the rows.
+            # The store is away: the rows that were good last, overrides included, are the rows.
             good = self.table(self.version(latest)).rows
             table = check([Raw("the last good row", {"host": host, **row}) for host, row in good.items()], kinds)
-        return self._put_version(ref, table, author, reason, "", follow, after)
+        return self.put_version(ref, table, author, reason, "", follow, after)
 
     def follow_source(self) -> Version | None:
         """Look at the source; a new version if its rows are not those of the newest one.
@@ -284,11 +285,11 @@ class Fleet:
         if mirror.latest == 0:
             return None
         last = self.version(mirror.latest)
-        table = self.facade.table(self.kinds(last.template))
+        table = self.facade.table(self.kinds(last.template), mirror.overrides)
         if table.ref == last.table:
             return None
         reason = difference(self.table(last), table)
-        return self._put_version(
+        return self.put_version(
             last.template, table, "the source", reason, self.facade.name, self.follows, mirror.latest
         )
 
@@ -296,7 +297,7 @@ class Fleet:
     def follows(self) -> bool:
         return bool(self.work.settings.text("fleet.on_source_change") == "rollout")
 
-    def _put_version(
+    def put_version(
         self, template: Ref, table: Table, author: str, reason: str, source: str, follow: bool, after: int | None
     ) -> Version:
         if not reason.strip():
@@ -326,11 +327,13 @@ class Fleet:
 
     # --- moving
 
-    def cohort(self, number: int) -> list[str]:
-        """The hosts that a rollout of this version would change, by name."""
+    def cohort(self, number: int, only: str = "") -> list[str]:
+        """The hosts that a rollout of this version would change, by name; `only`: a host or a label (`site=berlin`)."""
         version, mirror = self.version(number), self.mirror
         rows = self.table(version).rows
         changed = [host for host in rows if self._differs(host, number, mirror.assigned.get(host))]
+        if only:
+            return sorted(host for host in changed if is_for(only, {"host": host, **rows[host]}))
         gone = [host for host, assigned in mirror.assigned.items() if assigned.release and host not in rows]
         return sorted(changed + gone)
 
@@ -339,23 +342,30 @@ class Fleet:
             return True
         return assigned.release != number and self.content(host, assigned.release) != self.content(host, number)
 
-    def start(self, number: int, plan: Plan, *, who: str, why: str) -> Rollout:
-        """Begin to move the fleet; the conductor of the serving process takes the steps."""
-        cohort = self.cohort(number)
+    def start(self, number: int, plan: Plan, *, who: str, why: str, only: str = "") -> Rollout:
+        """Begin to move the fleet, or a part of it; the conductor of the serving process takes the steps."""
+        only = read_scope(only) if only else ""
+        cohort = self.cohort(number, only)
         if not cohort:
-            raise errors.BadInput(f"every host is what version {number} says already", version=number)
+            part = f" of {only}" if only else ""
+            raise errors.BadInput(f"every host{part} is what version {number} says already", version=number)
         rollout: Rollout = self.work.commit(
-            decisions.start, to=number, cohort=len(cohort), plan=plan, by=who, why=why or self.version(number).reason
+            decisions.start,
+            to=number,
+            hosts=cohort,
+            plan=plan,
+            by=who,
+            why=why or self.version(number).reason,
+            only=only,
         )
         return rollout
 
     def take_step(self, rollout: Rollout, why: str) -> Rollout:
         """The next hosts of the cohort get their release."""
         mirror = self.mirror
-        left = [host for host in self.cohort(rollout.to) if _not_moved(mirror.assigned.get(host), rollout.number)]
+        cohort = mirror.cohorts.get(rollout.number, ())
+        left = [host for host in cohort if _not_moved(mirror.assigned.get(host), rollout.number)]
         count = rollout.plan.reach(rollout.step + 1, rollout.cohort) - rollout.moved
-        if rollout.plan.reach(rollout.step + 1, rollout.cohort) >= rollout.cohort:
-            count = len(left)
         rows = self.table(self.version(rollout.to)).rows
         chosen = order(rollout.number, left)[: max(0, count)]
         moves = [(host, rollout.to if host in rows else 0) for host in chosen]
@@ -375,11 +385,11 @@ class Fleet:
         return rollout
 
     def present(self) -> int:
-        """The version that the fleet is at or is moving to: of the newest rollout that was not taken back."""
+        """The version that the fleet is at or is moving to: of the newest rollout of all that was not taken back."""
         mirror = self.mirror
         for number in range(mirror.last_rollout, 0, -1):
             rollout = mirror.rollouts.get(number)
-            if rollout is not None and rollout.state in ("running", "paused", "done"):
+            if rollout is not None and rollout.state in ("running", "paused", "done") and not rollout.only:
                 return rollout.to
         return 0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from boxwork import errors
 from boxwork.packs.fleet.decisions import Assigned, Rollout, Status, Version
+from boxwork.packs.fleet.overrides import Overrides
 
 PREFIX = ("fleet",)
 Moved = Callable[[set[str]], None]
@@ -20,12 +21,15 @@ class Mirror:
         self.work = work
         self.epoch = ""
         self.latest = 0
-        self.active = 0
         self.last_rollout = 0
         self.versions: dict[int, Version] = {}
         self.assigned: dict[str, Assigned] = {}
         self.rollouts: dict[int, Rollout] = {}
+        self.cohorts: dict[int, list[str]] = {}
+        self._going: set[int] = set()
         self.status: dict[str, Status] = {}
+        # Replaced with every change and never changed, so whoever has one has a whole one.
+        self.overrides: Overrides = {}
         self.moved: list[Moved] = []
         # Grows with every change, so that a page knows whether there is anything to tell.
         self.changes = 0
@@ -43,9 +47,14 @@ class Mirror:
     def catch_up(self) -> None:
         self._apply_from(self._watch.take)
 
+    def going(self) -> list[Rollout]:
+        """The rollouts that are not over, the oldest first."""
+        with self._lock:
+            return [self.rollouts[number] for number in sorted(self._going)]
+
     def rollout(self) -> Rollout | None:
-        """The one that is not over."""
-        return self.rollouts.get(self.active) if self.active else None
+        """The newest of those that are not over."""
+        return next(reversed(self.going()), None)
 
     def _apply_from(self, take: Callable[[], list[Any]]) -> None:
         try:
@@ -61,9 +70,10 @@ class Mirror:
 
     def _read_all(self) -> None:
         with self._lock, self.work.read() as facts:
-            for held in (self.versions, self.assigned, self.rollouts, self.status):
+            for held in (self.versions, self.assigned, self.rollouts, self.cohorts, self.status):
                 held.clear()
-            self.active = 0
+            self._going.clear()
+            self.overrides = {}
             for key, value in facts.scan(PREFIX):
                 self._apply(key, value)
             self.changes += 1
@@ -79,9 +89,15 @@ class Mirror:
                 return host
             case (_, "versions", int(number)):
                 _keep(self.versions, number, value)
+            case (_, "overrides", str(scope), str(column)):
+                overrides = {name: one for name, one in self.overrides.items() if name != (scope, column)}
+                self.overrides = overrides if value is None else {**overrides, (scope, column): value}
             case (_, "rollouts", int(number)):
                 _keep(self.rollouts, number, value)
-            case (_, "epoch" | "latest" | "active" | "last_rollout" as name):
+                (self._going.discard if value is None or value.is_over else self._going.add)(number)
+            case (_, "cohorts", int(number)):
+                _keep(self.cohorts, number, value)
+            case (_, "epoch" | "latest" | "last_rollout" as name):
                 setattr(self, name, value if value is not None else 0)
         return ""
 

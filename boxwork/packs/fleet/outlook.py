@@ -12,6 +12,7 @@ from boxwork import Ref, errors
 from boxwork import tree as trees
 from boxwork.packs.fleet.decisions import Assigned, Rollout, Status
 from boxwork.packs.fleet.facade import difference
+from boxwork.packs.fleet.overrides import concerning
 from boxwork.packs.fleet.plan import order
 
 # Hosts in one answer: a page shows a grid of all of them, each 60 bytes.  Unit: hosts.
@@ -70,7 +71,8 @@ class Outlook:
             word = condition(assigned, status, now)
             conditions[word] = conditions.get(word, 0) + 1
             saved_ms += status.report.saved_total_ms if status is not None else 0.0
-        rollout = mirror.rollout() or mirror.rollouts.get(mirror.last_rollout)
+        going = mirror.going()
+        rollout = going[-1] if going else mirror.rollouts.get(mirror.last_rollout)
         health = self.fleet.facade.health
         good_at = health.good_at_ns or self.fleet.facade.last_seen_ns()
         return {
@@ -83,6 +85,7 @@ class Outlook:
             "conditions": conditions,
             "saved_ms": saved_ms,
             "rollout": self.rollout_row(rollout) if rollout is not None else None,
+            "beside": [self.rollout_row(other) for other in going[:-1]],
             "source": {
                 "name": health.source,
                 "problem": health.problem,
@@ -147,7 +150,14 @@ class Outlook:
             "files": files,
             "status": status,
             "row": row,
+            "overrides": self._overrides(host, row or {}),
         }
+
+    def _overrides(self, host: str, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """What was set over the host's row; what counts stands last."""
+        source = self.fleet.facade.source_row(host) or {"host": host, **row}
+        found = concerning(source, self.fleet.mirror.overrides)
+        return [{"scope": scope, "column": column, **msgspec.to_builtins(one)} for scope, column, one in found]
 
     def rollout_row(self, rollout: Rollout) -> dict[str, Any]:
         mirror = self.fleet.mirror
@@ -158,13 +168,12 @@ class Outlook:
                 word = condition(assigned, mirror.status.get(host), now)
                 words[word] = words.get(word, 0) + 1
         conductor = self.fleet.conductor
-        is_active = mirror.active == rollout.number
         return {
             **msgspec.to_builtins(rollout),
             "steps": list(rollout.plan.steps(rollout.cohort)) if rollout.cohort else [],
             "conditions": words,
-            "waiting_for": conductor.waiting_for if conductor is not None and is_active else "",
-            "is_over": not is_active,
+            "waiting_for": conductor.waiting_for.get(rollout.number, "") if conductor is not None else "",
+            "is_over": rollout.is_over,
         }
 
     def rollout(self, number: int) -> dict[str, Any]:

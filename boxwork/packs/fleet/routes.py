@@ -16,6 +16,7 @@ GET  /fleet/about/{host}                    one host, its document and its repor
 GET  /fleet/versions/{n}                    one version; `?against=m` its difference
 GET  /fleet/history
 POST /fleet/versions                        publish a release folder that is in the store, by its ref
+POST /fleet/overrides                       set values for a host or a label; `/unset` takes them back
 POST /fleet/rollouts                        start one
 POST /fleet/rollouts/{n}/{action}           pause, resume, abort
 GET  /fleet/events                          the state, live
@@ -41,6 +42,7 @@ from boxwork.packs.fleet import pages, protocol
 from boxwork.packs.fleet.admission import door_of
 from boxwork.packs.fleet.conductor import Conductor
 from boxwork.packs.fleet.outlook import Outlook
+from boxwork.packs.fleet.overrides import read_values, set_over, unset_over
 from boxwork.packs.fleet.plan import plan_of
 from boxwork.packs.fleet.questions import Questions, of_host, whole_body
 
@@ -160,13 +162,35 @@ class Desk:
             raise errors.BadInput(f"the template is no tree: {fault.message}") from None
         return json_reply(version, 201)
 
+    async def override(self, request: Request) -> Response:
+        """`POST /fleet/overrides`: values for a host or a label over those of the source; the version with them."""
+        fleet = await self._ready()
+        given = await order_of(request, Set)
+        values = read_values([f"{column}={value}" for column, value in given.values.items()])
+        version = await anyio.to_thread.run_sync(
+            lambda: set_over(fleet, given.scope, values, who=given.who, why=given.why)
+        )
+        return json_reply(version, 201)
+
+    async def unset(self, request: Request) -> Response:
+        """`POST /fleet/overrides/unset`: what the source says again; no column means all of the scope."""
+        fleet = await self._ready()
+        given = await order_of(request, Unset)
+        return json_reply(
+            await anyio.to_thread.run_sync(
+                lambda: unset_over(fleet, given.scope, given.columns, who=given.who, why=given.why)
+            )
+        )
+
     async def start(self, request: Request) -> Response:
         """`POST /fleet/rollouts`: move the fleet to a version; what the plan leaves out is as in the settings."""
         fleet = await self._ready()
         given = await order_of(request, Start)
         default: Any = fleet.conductor.default_plan()
         plan = plan_of({**msgspec.to_builtins(default), **given.plan})
-        rollout = await anyio.to_thread.run_sync(lambda: fleet.start(given.version, plan, who=given.who, why=given.why))
+        rollout = await anyio.to_thread.run_sync(
+            lambda: fleet.start(given.version, plan, who=given.who, why=given.why, only=given.only)
+        )
         return json_reply(rollout, 201)
 
     async def steer(self, request: Request) -> Response:
@@ -211,6 +235,21 @@ class Start(msgspec.Struct, forbid_unknown_fields=True):
     who: str
     why: str = ""
     plan: dict[str, Any] = {}
+    only: str = ""
+
+
+class Set(msgspec.Struct, forbid_unknown_fields=True):
+    scope: str
+    values: dict[str, str]
+    who: str
+    why: str
+
+
+class Unset(msgspec.Struct, forbid_unknown_fields=True):
+    scope: str
+    who: str
+    why: str
+    columns: list[str] = []
 
 
 class Steer(msgspec.Struct, forbid_unknown_fields=True):
@@ -274,6 +313,8 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/fleet/source", desk.check, methods=["POST"]),
         Route("/fleet/versions", desk.publish, methods=["POST"]),
         Route("/fleet/versions/{number}", desk.version, methods=["GET"]),
+        Route("/fleet/overrides", desk.override, methods=["POST"]),
+        Route("/fleet/overrides/unset", desk.unset, methods=["POST"]),
         Route("/fleet/rollouts", desk.start, methods=["POST"]),
         Route("/fleet/rollouts/{number}/{action}", desk.steer, methods=["POST"]),
     ]

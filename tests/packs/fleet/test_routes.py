@@ -211,8 +211,7 @@ def test_a_stranger_needs_the_token_of_the_host(stage: Any) -> None:
 
     class Connection:
         def __init__(self, path: str, token: str = "") -> None:
-            self.scope = {"path": path}
-            self.headers = {"authorization": f"Bearer {token}"} if token else {}
+            self.scope = {"path": path, "headers": [(b"authorization", f"Bearer {token}".encode())] if token else []}
 
     token = token_of(stage.fleet.private_key, "web1")
     assert door(Connection("/fleet/hosts/web1", token))

@@ -36,7 +36,7 @@ with boxwork.open(f"{root}/data", settings=settings) as work:
     for number in (1, 2):
         if fleet.mirror.latest < number:
             fleet.publish(pathlib.Path(f"{root}/v{number}"), author="ada", reason="x")
-        if fleet.mirror.last_rollout < number and not fleet.mirror.active:
+        if fleet.mirror.last_rollout < number and not fleet.mirror.going():
             fleet.start(number, Plan(first=0.1, growth=1.5, bake_s=0.05), who="ada", why="x")
     Server(asgi(work), bind("127.0.0.1", port, 1), work.settings).run(lambda url: print(url, flush=True))
 """

@@ -32,7 +32,8 @@ function figures() {
 function rollout() {
   const card = $("rollout");
   card.hidden = !state.rollout;
-  if (state.rollout) fill(card, ...rolloutCard(state.rollout));
+  if (state.rollout) fill(card, ...rolloutCard(state.rollout), ...state.beside.map((one) =>
+    el("p", { class: "beside" }, "Beside it, ", link(`/fleet/rollout/${one.number}`, `rollout ${one.number}`), ` to version ${one.to}`, one.only ? ` for ${one.only}` : "", `: ${count(one.moved)} of ${count(one.cohort)} hosts `, pill(one.state))));
 }
 
 function chips() {

@@ -5,6 +5,12 @@ import { $, base, bytes, el, fill, given, live, pill, span, time, version } from
 let found = given();
 const row = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
 
+// What counts last stands last.
+const override = (name) => {
+  const set = (found.overrides ?? []).filter((one) => one.column === name).at(-1);
+  return set ? el("small", { class: "override" }, pill("override"), ` by ${set.who}${set.scope === found.host ? "" : ` for ${set.scope}`}, `, time(set.at_ns), `: ${set.why}`) : null;
+};
+
 function show() {
   const { assigned, status, content } = found;
   const report = status?.report;
@@ -30,7 +36,7 @@ function show() {
         })))))),
     el("div", { class: "column" },
       drift.length ? el("section", { class: "card" }, el("h2", {}, "Drift"), el("ul", { class: "plain" }, ...drift.map((one) => el("li", {}, el("code", {}, one.path), ` ${one.kind}`, one.intent && one.intent !== "accidental" ? ` (${one.intent})` : "")))) : null,
-      el("section", { class: "card" }, el("h2", {}, "Its row"), el("dl", { class: "pairs" }, ...Object.entries(found.row ?? {}).map(([name, value]) => row(name, el("code", {}, String(value)))))),
+      el("section", { class: "card" }, el("h2", {}, "Its row"), el("dl", { class: "pairs" }, ...Object.entries(found.row ?? {}).map(([name, value]) => row(name, el("code", {}, String(value)), override(name))))),
       el("section", { class: "card history" }, el("h2", {}, "Said"), el("ol", {}, ...[...(status?.events ?? [])].reverse().map((news) =>
         el("li", {}, el("b", {}, `${news.state}, v${news.release}`), el("span", {}, news.reason), el("small", { class: "quiet" }, time(news.at_ns))))))));
 }

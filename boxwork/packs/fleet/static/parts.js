@@ -122,7 +122,7 @@ export function rolloutCard(rollout, linked = true) {
     el("button", { type: "button", class: "button danger", "data-act": "abort" }, "Abort"),
   ];
   return [
-    el("div", { class: "head" }, el("h2", {}, name, " to ", to), pill(rollout.state), el("div", { class: "actions" }, ...buttons)),
+    el("div", { class: "head" }, el("h2", {}, name, " to ", to, rollout.only ? ` for ${rollout.only}` : ""), pill(rollout.state), el("div", { class: "actions" }, ...buttons)),
     el("p", { class: "quiet" }, `${rollout.why} — ${rollout.who}, ${time(rollout.at_ns)}`),
     bar,
     el("p", { class: "progress-text" }, el("strong", {}, `${count(rollout.moved)} of ${count(rollout.cohort)} hosts`), ` · ${count(well)} well`, bad ? ` · ${count(bad)} failed` : "",
