@@ -8,6 +8,8 @@ SETTINGS = (
     Setting("serve.host", "127.0.0.1", "", "loopback only, until somebody decides who may come in"),
     Setting("serve.port", 8080, "", "the first port tried; the next free one is taken when it is in use"),
     Setting("serve.ports_tried_max", 50, "ports", "then something else is wrong, and saying so is better"),
+    Setting("serve.certificate", "", "", "a PEM file, its chain behind it: then the server speaks https only"),
+    Setting("serve.certificate_key", "", "", "the PEM file of its private key; empty: it is in the certificate's file"),
     Setting("serve.signed_links", False, "", "true: a stranger with a link that was signed here may read that address"),
     Setting("serve.requests_max", 1000, "requests", "answered at the same time; above it 503 with Retry-After"),
     Setting("serve.blob_bytes_max", 4 * GiB, "bytes", "one uploaded blob; it is streamed, so this guards the disk"),

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from boxwork.errors import Busy, StorageError, Timeout
+from boxwork.errors import BadInput, Busy, StorageError, Timeout
 from boxwork.serve.guard import Guard, loopback_only
 from boxwork.serve.http import Edge, asgi
 from boxwork.settings import Settings
@@ -64,9 +65,25 @@ def bind(host: str, port: int, tried_max: int) -> socket.socket:
     raise Busy(f"the ports {port} to {last} of {host} are all taken (setting serve.ports_tried_max)")
 
 
-def url_of(listener: socket.socket) -> str:
+def certificate_of(settings: Settings) -> dict[str, str]:
+    """uvicorn's arguments for https; none for http.  Raises `BadInput` for files that are no certificate and key."""
+    certificate = settings.text("serve.certificate")
+    if not certificate:
+        return {}
+    key = settings.text("serve.certificate_key") or certificate
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as fault:
+        raise BadInput(
+            f"serve.certificate={certificate} and serve.certificate_key={key} are no certificate with its key in PEM,"
+            f" without a passphrase: {fault}"
+        ) from None
+    return {"ssl_certfile": certificate, "ssl_keyfile": key}
+
+
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class Server:
@@ -74,7 +91,8 @@ class Server:
 
     def __init__(self, app: ASGIApp, listener: socket.socket, settings: Settings) -> None:
         self.listener = listener
-        self.url = url_of(listener)
+        certificate: dict[str, Any] = certificate_of(settings)
+        self.url = url_of(listener, "https" if certificate else "http")
         self.stop_s_max = settings.number("serve.stop_s_max")
         protocol: Any = "auto"
         if isinstance(app, Edge):
@@ -98,6 +116,7 @@ class Server:
             timeout_keep_alive=int(settings.number("serve.keep_alive_s")),
             timeout_graceful_shutdown=int(self.stop_s_max),
             backlog=BACKLOG,
+            **certificate,
         )
         self.uvicorn = _Announcing(config)
         if isinstance(app, Edge):

@@ -49,7 +49,8 @@ class Client:
         self.at = 0
         self._host = quote(host)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._authority = authority
+        self._authority = authority or "the system's certificates"
+        self._context = _believing(authority) if any(one.startswith("https:") for one in self.servers) else None
         self._connection: http.client.HTTPConnection | None = None
 
     @property
@@ -123,6 +124,12 @@ class Client:
     ) -> Iterator[http.client.HTTPResponse]:
         try:
             yield self._ask(method, path, body, wait_s)
+        except ssl.SSLCertVerificationError as reason:
+            self.close()
+            raise Unreachable(
+                f"{self.server} shows a certificate that is not believed here: {reason.verify_message}; believed are"
+                f" {self._authority}: give --authority the file of the one who signed it"
+            ) from reason
         except (OSError, http.client.HTTPException) as reason:
             self.close()
             raise Unreachable(f"{self.server} does not answer: {reason or type(reason).__name__}") from reason
@@ -152,9 +159,8 @@ class Client:
         self._prefix = parts.path.rstrip("/")
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=self._authority)
             connection = http.client.HTTPSConnection(
-                parts.hostname or "", parts.port, timeout=CONNECT_S, context=context
+                parts.hostname or "", parts.port, timeout=CONNECT_S, context=self._context
             )
         else:
             connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=CONNECT_S)
@@ -182,6 +188,13 @@ class Client:
         if len(data) > bytes_max:
             raise errors.TooLarge(f"{self.server} answered with more than {bytes_max} bytes")
         return data
+
+
+def _believing(authority: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as reason:  # a file that is not there, or has no certificate in it
+        raise errors.BadInput(f"--authority {authority!r} is no file of certificates in PEM: {reason}") from None
 
 
 def _checked(server: str) -> str:

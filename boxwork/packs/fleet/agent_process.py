@@ -86,6 +86,7 @@ def main(arguments: list[str]) -> int:
         if orders.once:
             agent.start()
             agent.step()
+            agent.deliver()
         else:
             agent.run()
     except errors.BoxworkError as reason:

@@ -6,11 +6,12 @@ Both counters take the same calls and answer with the same plain values.
 from __future__ import annotations
 
 import json
+import ssl
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import msgspec
 
@@ -95,7 +96,7 @@ class There:
         self.work = work
         self.url = url.rstrip("/")
         # It is this machine, or one that was named: no proxy of the environment stands in between.
-        self._opener = build_opener(ProxyHandler({}))
+        self._opener = build_opener(ProxyHandler({}), HTTPSHandler(context=_believing(work)))
 
     def state(self) -> Any:
         return self._ask("/fleet/state")
@@ -149,6 +150,17 @@ class There:
             ) from None
 
 
+def _believing(work: Any) -> ssl.SSLContext:
+    """This node's own certificate, by whatever name it is called here, or one of the system's authorities."""
+    context = ssl.create_default_context()
+    certificate = work.settings.text("serve.certificate")
+    if certificate:
+        context = ssl.create_default_context(cafile=certificate)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.check_hostname = False
+    return context
+
+
 class OrderRefused(errors.BoxworkError):
     """The server said no; the message is its own."""
 
@@ -175,7 +187,8 @@ def counter(work: Any, server: str) -> Counter:
         return here
     except errors.StateInUse:
         settings = work.settings
-        return There(work, f"http://{settings.text('serve.host')}:{settings.integer('serve.port')}")
+        scheme = "https" if settings.text("serve.certificate") else "http"
+        return There(work, f"{scheme}://{settings.text('serve.host')}:{settings.integer('serve.port')}")
 
 
 def token(work: Any, host: str) -> str:
