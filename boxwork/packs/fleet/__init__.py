@@ -9,6 +9,7 @@ from boxwork.packs.fleet.agent_settings import AGENT_SETTINGS
 from boxwork.packs.fleet.bundle import BOXES
 from boxwork.packs.fleet.decisions import TRANSACTIONS
 from boxwork.packs.fleet.described import DESCRIBED
+from boxwork.packs.fleet.keyring import REKEYING
 from boxwork.packs.fleet.overrides import OVERRIDING
 from boxwork.packs.fleet.settings import SERVER_SETTINGS
 
@@ -41,7 +42,7 @@ PACK = Pack(
     "fleet",
     "Configuration pulled by servers: a host is a pointer to a version.",
     boxes=BOXES,
-    inner=(*TRANSACTIONS, *OVERRIDING),
+    inner=(*TRANSACTIONS, *OVERRIDING, *REKEYING),
     routes=_routes,
     described=DESCRIBED,
     settings=(*SERVER_SETTINGS, *AGENT_SETTINGS),

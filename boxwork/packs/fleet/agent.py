@@ -191,11 +191,11 @@ class Agent:
 
     def _judge(self, signed: Signed) -> tuple[Desired | None, errors.BoxworkError | None]:
         """The document if it is to be taken; or why not; or neither, when it is the one we have."""
+        memory = self.ledger.read()
         try:
-            desired = verify(self._key, signed)
+            desired = verify(memory.believed(self._key), signed)
         except errors.BoxworkError as reason:
             return None, reason
-        memory = self.ledger.read()
         if desired.host != self._host:
             return desired, errors.Forbidden(f"this document is for the host {desired.host!r}, not {self._host!r}")
         if memory.epoch and desired.epoch != memory.epoch:
@@ -264,6 +264,8 @@ class Agent:
             memory.versions[name] = version
             memory.epoch, memory.position, memory.judged = desired.epoch, desired.position, signed.digest
             memory.refused = ""
+            if desired.keys is not msgspec.UNSET:  # a key that was believed says which are from now on
+                memory.anchor, memory.keys = self._key.hex(), list(desired.keys)
             attempt = Attempt(
                 to=name, before=before.name if before else "", effect=effect, by="server", stage_ms=stage_ms
             )

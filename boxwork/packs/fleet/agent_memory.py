@@ -60,6 +60,7 @@ class Memory(msgspec.Struct, kw_only=True):
 
     position  the highest that was ever judged here: only a higher one is taken
     judged    the document of that position, whatever came of it; `refused` says why it is not the one that runs
+    keys      the public keys that are believed, as a document has said; `anchor` is the one that a person had given
     accepted  the tree that somebody has said is right on this host, although its version differs; "" is none
     """
 
@@ -72,6 +73,8 @@ class Memory(msgspec.Struct, kw_only=True):
     running: str = ""
     versions: dict[str, Version] = {}
     attempt: Attempt | None = None
+    anchor: str = ""
+    keys: list[str] = []
     accepted: str = ""
     edit_from_ns: int = 0
     edit_until_ns: int = 0
@@ -88,6 +91,12 @@ class Memory(msgspec.Struct, kw_only=True):
         if found is None:
             raise errors.NotFound(f"there is no version {name!r} on this host; there are: {', '.join(self.versions)}")
         return found
+
+    def believed(self, anchor: bytes) -> tuple[bytes, ...]:
+        """The keys of documents: what was learnt since a person gave this one, or this one alone."""
+        if self.anchor != anchor.hex() or not self.keys:
+            return (anchor,)
+        return tuple(bytes.fromhex(key) for key in self.keys)
 
     def find(self, release: int) -> Version:
         """The newest version with this release."""

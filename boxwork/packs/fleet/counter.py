@@ -38,6 +38,9 @@ class Counter(Protocol):
     def publish(self, folder: Path, author: str, reason: str) -> Any: ...
     def override(self, scope: str, values: dict[str, str], who: str, why: str) -> Any: ...
     def unset(self, scope: str, columns: list[str], who: str, why: str) -> Any: ...
+    def keys(self) -> Any: ...
+    def new_key(self, who: str, why: str) -> Any: ...
+    def retire_key(self, key: str, who: str, why: str, anyway: bool) -> Any: ...
     def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any: ...
     def steer(self, number: int, action: str, who: str, why: str) -> Any: ...
 
@@ -79,6 +82,15 @@ class Here:
 
     def unset(self, scope: str, columns: list[str], who: str, why: str) -> Any:
         return _plain(unset_over(self.fleet, scope, columns, who=who, why=why))
+
+    def keys(self) -> Any:
+        return _plain(self.fleet.keyring.about())
+
+    def new_key(self, who: str, why: str) -> Any:
+        return {"key": self.fleet.keyring.new(who=who, why=why)}
+
+    def retire_key(self, key: str, who: str, why: str, anyway: bool) -> Any:
+        return {"key": self.fleet.keyring.retire(key, who=who, why=why, anyway=anyway)}
 
     def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any:
         default = msgspec.to_builtins(Conductor(self.fleet).default_plan())
@@ -128,6 +140,15 @@ class There:
 
     def unset(self, scope: str, columns: list[str], who: str, why: str) -> Any:
         return self._ask("/fleet/overrides/unset", {"scope": scope, "columns": columns, "who": who, "why": why})
+
+    def keys(self) -> Any:
+        return self._ask("/fleet/keys")
+
+    def new_key(self, who: str, why: str) -> Any:
+        return self._ask("/fleet/keys", {"who": who, "why": why})
+
+    def retire_key(self, key: str, who: str, why: str, anyway: bool) -> Any:
+        return self._ask("/fleet/keys/retire", {"key": key, "who": who, "why": why, "anyway": anyway})
 
     def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any:
         return self._ask("/fleet/rollouts", {"version": version, "who": who, "why": why, "plan": plan, "only": only})

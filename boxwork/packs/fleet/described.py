@@ -17,6 +17,10 @@ def _order(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
 DESCRIBED: dict[tuple[str, str], dict[str, Any]] = {
     ("/fleet/versions/{number}", "get"): {"path": {"number": NUMBER}},
     ("/fleet/versions", "post"): _order(["template", "author", "reason"], template=REF, author=TEXT, reason=TEXT),
+    ("/fleet/keys", "post"): _order(["who", "why"], who=TEXT, why=TEXT),
+    ("/fleet/keys/retire", "post"): _order(
+        ["key", "who", "why"], key=TEXT, who=TEXT, why=TEXT, anyway={"type": "boolean"}
+    ),
     ("/fleet/overrides", "post"): _order(
         ["scope", "values", "who", "why"],
         scope=TEXT,

@@ -5,7 +5,6 @@ both stand on this; what decides is in `decisions` and `plan`.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from boxwork.packs.fleet import decisions, protocol
 from boxwork.packs.fleet.bundle import Bundles, Content
 from boxwork.packs.fleet.decisions import Assigned, Rollout, State, Version
 from boxwork.packs.fleet.facade import Facade, difference
+from boxwork.packs.fleet.keyring import Keyring
 from boxwork.packs.fleet.mirror import Mirror
 from boxwork.packs.fleet.overrides import is_for, read_scope
 from boxwork.packs.fleet.plan import Plan, order
@@ -26,7 +26,6 @@ from boxwork.packs.fleet.protocol import Desired, Signed
 from boxwork.packs.fleet.release import Kind, kinds_of
 from boxwork.packs.fleet.table import Raw, Table, check
 
-KEY_FILE = "fleet.ed25519"
 # Tables and templates of so many versions stay in memory: the present one, the one before, and one somebody looks at.
 TABLES_KEPT = 8
 # Contents in memory, of all hosts and releases.  Unit: contents; about 1 KiB each, so 50 MiB at most.
@@ -53,7 +52,7 @@ class Fleet:
         self._packs: OrderedDict[tuple[Ref, str], msgspec.Raw] = OrderedDict()
         self._refs: OrderedDict[Ref, dict[Ref, int]] = OrderedDict()
         self._signed: dict[str, tuple[Assigned, Signed]] = {}
-        self._private = b""
+        self.keyring = Keyring(self, Path(work.node.root) / "keys")
         self.conductor: Any = None
 
     def close(self) -> None:
@@ -75,11 +74,9 @@ class Fleet:
 
     @property
     def private_key(self) -> bytes:
-        """What documents are signed with: made at the first need, mode 0600, beside the other keys."""
+        """The first key: made at the first need, mode 0600, beside the other keys."""
         with self._lock:
-            if not self._private:
-                self._private = _key_at(Path(self.work.node.root) / "keys" / KEY_FILE)
-            return self._private
+            return self.keyring.first
 
     def version(self, number: int) -> Version:
         """Raises `NotFound`."""
@@ -154,8 +151,9 @@ class Fleet:
             packages=content.packages,
             hooks=content.hooks,
             secrets=content.secrets,
+            keys=mirror.keys.keys or msgspec.UNSET,
         )
-        signed = protocol.sign(self.private_key, document)
+        signed = protocol.sign(self.keyring.signing(mirror.keys), document)
         self._signed[host] = (assigned, signed)
         return signed
 
@@ -410,6 +408,7 @@ class Fleet:
                 }
                 for event in rollout.events
             ]
+        told += [{"at_ns": one.at_ns, "what": one.what, "who": one.who, "why": one.why} for one in mirror.keys.events]
         # What happened in the same moment stays in the order in which it did.
         told.sort(key=lambda row: row["at_ns"])
         yield from reversed(told)
@@ -422,27 +421,3 @@ def _not_moved(assigned: Assigned | None, rollout: int) -> bool:
 def _trim(held: OrderedDict[Any, Any], most: int) -> None:
     while len(held) > most:
         held.popitem(last=False)
-
-
-def _key_at(path: Path) -> bytes:
-    """The key in this file; a new one, on disk before it is used, if there is none."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        data = protocol.new_key()
-        half = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(half, path)  # whoever comes first wins, and both read the same key
-        except FileExistsError:
-            data = path.read_bytes()
-        finally:
-            half.unlink()
-    if len(data) != protocol.KEY_BYTES:
-        raise errors.StorageError(f"{path} has {len(data)} bytes, a key has {protocol.KEY_BYTES}: restore it")
-    return data

@@ -8,6 +8,7 @@ from typing import Any
 
 from boxwork import errors
 from boxwork.packs.fleet.decisions import Assigned, Rollout, Status, Version
+from boxwork.packs.fleet.keyring import Ring
 from boxwork.packs.fleet.overrides import Overrides
 
 PREFIX = ("fleet",)
@@ -30,6 +31,7 @@ class Mirror:
         self.status: dict[str, Status] = {}
         # Replaced with every change and never changed, so whoever has one has a whole one.
         self.overrides: Overrides = {}
+        self.keys = Ring()
         self.moved: list[Moved] = []
         # Grows with every change, so that a page knows whether there is anything to tell.
         self.changes = 0
@@ -73,7 +75,7 @@ class Mirror:
             for held in (self.versions, self.assigned, self.rollouts, self.cohorts, self.status):
                 held.clear()
             self._going.clear()
-            self.overrides = {}
+            self.overrides, self.keys = {}, Ring()
             for key, value in facts.scan(PREFIX):
                 self._apply(key, value)
             self.changes += 1
@@ -95,6 +97,8 @@ class Mirror:
             case (_, "rollouts", int(number)):
                 _keep(self.rollouts, number, value)
                 (self._going.discard if value is None or value.is_over else self._going.add)(number)
+            case (_, "keys"):
+                self.keys = value or Ring()
             case (_, "cohorts", int(number)):
                 _keep(self.cohorts, number, value)
             case (_, "epoch" | "latest" | "last_rollout" as name):

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -54,6 +55,8 @@ DRIFT_PATHS_MAX = 100
 WAIT_S_MAX = 55.0
 
 SIGNATURE_BYTES = 64
+# Signatures beside the first one: a key that goes and one that comes.  Unit: signatures.
+SIGNATURES_MAX = 4
 KEY_BYTES = 32
 
 HOST_NAME = r"^[a-z0-9]([a-z0-9._-]{0,251}[a-z0-9])?$"
@@ -67,6 +70,7 @@ Intent: TypeAlias = Literal["accidental", "editing", "accepted"]
 
 Host = Annotated[str, msgspec.Meta(pattern=HOST_NAME)]
 Name = Annotated[str, msgspec.Meta(pattern=SECRET_NAME)]
+PublicKey = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 
@@ -99,7 +103,10 @@ class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class Desired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What one host should be."""
+    """What one host should be.
+
+    keys  the public keys that are believed from this document on, instead of those before; absent: as before
+    """
 
     format: int = FORMAT
     host: Host
@@ -112,6 +119,7 @@ class Desired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     packages: tuple[str, ...] = ()
     hooks: Hooks = Hooks()
     secrets: tuple[Name, ...] = ()
+    keys: tuple[PublicKey, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def effect_of(self, path: str) -> Effect:
         """The last rule that matches decides, so general rules stand first; without one, nothing need be told."""
@@ -122,11 +130,15 @@ class Desired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return found
 
 
-class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A document as it travels: its bytes (JSON, as text) and the ed25519 signature over them, in hexadecimal."""
+class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A document as it travels: its bytes (JSON, as text) and the ed25519 signature over them, in hexadecimal.
+
+    `also` has the signatures by further keys, while a key is being changed: whoever believes one of them is served.
+    """
 
     document: str
     signature: str
+    also: Annotated[tuple[str, ...], msgspec.Meta(max_length=SIGNATURES_MAX)] = ()
 
     @property
     def digest(self) -> str:
@@ -245,32 +257,42 @@ def _signer(private: bytes) -> Any:
     return Ed25519PrivateKey.from_private_bytes(private)
 
 
-def sign(private: bytes, desired: Desired) -> Signed:
-    """The document as it travels."""
+def sign(private: bytes | Sequence[bytes], desired: Desired) -> Signed:
+    """The document as it travels, signed by one key or by each of several."""
     document = canonical(desired)
-    signature = _signer(private).sign(TAG_DESIRED + document)
-    return Signed(document.decode(), signature.hex())
+    keys = (private,) if isinstance(private, bytes) else private
+    first, *also = (_signer(key).sign(TAG_DESIRED + document).hex() for key in keys)
+    return Signed(document.decode(), first, tuple(also))
 
 
-def verify(public: bytes, signed: Signed) -> Desired:
-    """The document, once its signature has been found right; nothing of it is read before that.
+def verify(public: bytes | Sequence[bytes], signed: Signed) -> Desired:
+    """The document, once it has been found signed by this key, or by one of these; nothing of it is read before that.
 
-    Raises `Forbidden` for a signature that is not by this key, `BadInput` for a document that cannot be used,
+    Raises `Forbidden` for a signature that is not by such a key, `BadInput` for a document that cannot be used,
     `FormatError` for one of another format.
     """
+    keys = (public,) if isinstance(public, bytes) else tuple(public)
+    if not any(_is_by(key, signed) for key in keys):
+        raise errors.Forbidden(
+            f"the signature of {signed.digest} is not by the key {', '.join(f'{key.hex()[:16]}…' for key in keys)}: it"
+            " was changed on its way, or another server signed it",
+            digest=signed.digest,
+        )
+    return read_document(signed)
+
+
+def _is_by(key: bytes, signed: Signed) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    document = signed.document.encode()
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(bytes.fromhex(signed.signature), TAG_DESIRED + document)
-    except (InvalidSignature, ValueError):
-        raise errors.Forbidden(
-            f"the signature of {signed.digest} is not by the key {public.hex()[:16]}…: it was changed on its way,"
-            " or another server signed it",
-            digest=signed.digest,
-        ) from None
-    return read_document(signed)
+    document = TAG_DESIRED + signed.document.encode()
+    for signature in (signed.signature, *signed.also):
+        try:
+            Ed25519PublicKey.from_public_bytes(key).verify(bytes.fromhex(signature), document)
+            return True
+        except (InvalidSignature, ValueError):
+            continue
+    return False
 
 
 def read_document(signed: Signed) -> Desired:

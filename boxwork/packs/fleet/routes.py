@@ -7,7 +7,7 @@ GET  /fleet/hosts/{host}?digest=&wait_s=    the document alone
 GET  /fleet/hosts/{host}/blobs?not=         the small blobs that it lacks, in one answer
 GET  /fleet/hosts/{host}/blobs/{ref}        a blob of its tree
 POST /fleet/hosts/{host}/reports            what it says of itself
-GET  /fleet/key                             the public key
+GET  /fleet/key                             the public key; `/fleet/keys` all of them, POST to it makes another
 
 for people and programs:
 GET  /fleet/state                           hosts by version, the rollout, the source
@@ -114,8 +114,26 @@ class Desk:
     async def key(self, request: Request) -> Response:
         """`GET /fleet/key`: the public key, and the name of these facts."""
         fleet = await self._ready()
-        key = await anyio.to_thread.run_sync(lambda: fleet.private_key)
-        return json_reply({"public_key": protocol.public_key(key).hex(), "epoch": fleet.mirror.epoch})
+        ring = await anyio.to_thread.run_sync(lambda: fleet.keyring.ring)
+        return json_reply({"public_key": ring.keys[-1], "epoch": fleet.mirror.epoch})
+
+    async def keys(self, request: Request) -> Response:
+        """`GET /fleet/keys`: the public keys, which of them are in use, and who decided that."""
+        fleet = await self._ready()
+        return json_reply(await anyio.to_thread.run_sync(fleet.keyring.about))
+
+    async def rekey(self, request: Request) -> Response:
+        """`POST /fleet/keys`: add a key; `POST /fleet/keys/retire`: take one out of use."""
+        fleet = await self._ready()
+        if request.url.path.endswith("/retire"):
+            out = await order_of(request, Retire)
+            key = await anyio.to_thread.run_sync(
+                lambda: fleet.keyring.retire(out.key, who=out.who, why=out.why, anyway=out.anyway)
+            )
+        else:
+            given = await order_of(request, Steer)
+            key = await anyio.to_thread.run_sync(lambda: fleet.keyring.new(who=given.who, why=given.why))
+        return json_reply({"key": key}, 201)
 
     # --- for people
 
@@ -252,6 +270,13 @@ class Unset(msgspec.Struct, forbid_unknown_fields=True):
     columns: list[str] = []
 
 
+class Retire(msgspec.Struct, forbid_unknown_fields=True):
+    key: str
+    who: str
+    why: str
+    anyway: bool = False
+
+
 class Steer(msgspec.Struct, forbid_unknown_fields=True):
     who: str
     why: str
@@ -306,6 +331,9 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/fleet/rollout/{number}", shown.rollout, methods=["GET"], include_in_schema=False),
         Route("/fleet/events", shown.events, methods=["GET"], include_in_schema=False),
         Route("/fleet/key", desk.key, methods=["GET"]),
+        Route("/fleet/keys", desk.keys, methods=["GET"]),
+        Route("/fleet/keys", desk.rekey, methods=["POST"]),
+        Route("/fleet/keys/retire", desk.rekey, methods=["POST"]),
         Route("/fleet/state", desk.state, methods=["GET"]),
         Route("/fleet/hosts.json", desk.hosts, methods=["GET"]),
         Route("/fleet/about/{host}", desk.about, methods=["GET"]),

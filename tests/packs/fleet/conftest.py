@@ -108,6 +108,10 @@ class Stage:
         signed = self.fleet.desired(host)
         return None if signed is None else protocol.verify(protocol.public_key(self.fleet.private_key), signed)
 
+    def desired_by(self, host: str, key: str) -> protocol.Desired:
+        """What a host is told, if this public key (hexadecimal) has signed it."""
+        return protocol.verify(bytes.fromhex(key), self.fleet.desired(host))
+
     def digests(self) -> dict[str, str | None]:
         signed = {host: self.fleet.desired(host) for host in self.rows}
         return {host: one.digest if one is not None else None for host, one in signed.items()}

@@ -1,0 +1,180 @@
+"""The keys that documents are signed with: one, or two while hosts learn the next one.
+
+    ("fleet", "keys")    Ring: the public keys in use, the oldest first; absent: the first key alone
+
+A key is changed without touching a host: `new` adds one, and each host is told of it in a document that its old key
+signed; `retire` takes the old one out of use, and a document that only it signed is taken by nobody any more.  Both
+give every host a new position, for a host takes nothing that is not newer than what it has.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from boxwork import errors, transaction
+from boxwork.packs.fleet import protocol
+from boxwork.packs.fleet.decisions import Assigned, Event
+
+FIRST = "fleet.ed25519"
+# Hosts that a refusal names.  Unit: hosts.
+HOSTS_TOLD = 5
+
+
+class Ring(msgspec.Struct, frozen=True):
+    """Public keys in hexadecimal; every document is signed by each of `keys`."""
+
+    keys: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@transaction(name="fleet.rekey")
+def rekey(tx: Any, ring: Ring, before: int, what: str, by: str, why: str) -> Ring:
+    """Another ring, told to every host; refused if somebody else changed it since (`before` events)."""
+    old = tx.get(("fleet", "keys")) or Ring()
+    tx.require(len(old.events) == before, "the keys were changed meanwhile: look at them again")
+    ring = Ring(ring.keys, ring.retired, (*old.events, Event(tx.now(), what, by, why)))
+    tx.put(("fleet", "keys"), ring)
+    for key, one in tx.scan(("fleet", "assigned")):
+        if one.release:
+            tx.put(key, Assigned(one.release, one.position + 1, False, one.rollout, one.before))
+    return ring
+
+
+class Keyring:
+    """The private halves, in the data directory's `keys`, beside what was decided about them."""
+
+    def __init__(self, fleet: Any, folder: Path) -> None:
+        self.fleet = fleet
+        self.folder = folder
+        self._known: dict[str, bytes] = {}
+        self._first = b""
+
+    @property
+    def first(self) -> bytes:
+        """The key that was made at the first need; tokens of hosts are signed with it."""
+        if not self._first:
+            self._first = key_at(self.folder / FIRST)
+        return self._first
+
+    @property
+    def ring(self) -> Ring:
+        """As decided; before anything was, the first key alone."""
+        ring: Ring = self.fleet.mirror.keys
+        return ring if ring.keys else Ring((protocol.public_key(self.first).hex(),))
+
+    def private(self, public: str) -> bytes:
+        found = self._known.get(public)
+        if found is None:
+            first = self.first
+            found = first if protocol.public_key(first).hex() == public else self._read(public)
+            self._known[public] = found
+        return found
+
+    def _read(self, public: str) -> bytes:
+        path = self.folder / _file(public)
+        if not path.exists():
+            raise errors.StorageError(f"{path} is missing: restore the key {public[:16]}… from a backup")
+        return key_at(path)
+
+    def signing(self, decided: Ring) -> tuple[bytes, ...]:
+        """The private keys of a document, the oldest first."""
+        return tuple(self.private(key) for key in decided.keys) or (self.first,)
+
+    def new(self, *, who: str, why: str) -> str:
+        """Add a key, and tell every host of it; its public half."""
+        _check_reason(why)
+        ring = self.ring
+        if len(ring.keys) > 1:
+            raise errors.Refused(f"there are {len(ring.keys)} keys already: retire {ring.keys[0][:16]}… first")
+        made = protocol.new_key()
+        public = protocol.public_key(made).hex()
+        key_at(self.folder / _file(public), made)  # on the disk before anybody is told
+        self._commit(Ring((*ring.keys, public), ring.retired), f"key {public[:16]}… new", who, why)
+        return public
+
+    def retire(self, begin: str, *, who: str, why: str, anyway: bool = False) -> str:
+        """Take a key out of use, by the begin of its public half, once every host has learnt the other one."""
+        _check_reason(why)
+        ring = self.ring
+        found = [key for key in ring.keys if begin and key.startswith(begin.lower())]
+        if len(found) != 1:
+            raise errors.NotFound(f"{begin[:70]!r} is the begin of {len(found)} keys in use: see `boxwork fleet keys`")
+        if len(ring.keys) == 1:
+            raise errors.Refused("it is the only key: make the next one first, `boxwork fleet keys new`")
+        late = [] if anyway else self.unaware()
+        if late:
+            named = ", ".join(late[:HOSTS_TOLD]) + (" …" if len(late) > HOSTS_TOLD else "")
+            raise errors.Refused(
+                f"{len(late)} hosts have not said that they know the other key ({named}): wait, or say --anyway; such"
+                " a host takes nothing more until its agent is given the new key"
+            )
+        kept = tuple(key for key in ring.keys if key != found[0])
+        self._commit(Ring(kept, (*ring.retired, found[0])), f"key {found[0][:16]}… retired", who, why)
+        return found[0]
+
+    def unaware(self) -> list[str]:
+        """Hosts that have not judged the newest document that is meant for them."""
+        mirror = self.fleet.mirror
+        return sorted(
+            host
+            for host, one in mirror.assigned.items()
+            if one.release
+            and (
+                (status := mirror.status.get(host)) is None or max(status.report.position, status.failed) < one.position
+            )
+        )
+
+    def about(self) -> list[dict[str, Any]]:
+        """Every key with its state and what was decided about it."""
+        ring = self.ring
+        rows = [(key, "in use") for key in ring.keys] + [(key, "retired") for key in ring.retired]
+        return [
+            {"key": key, "state": state, "events": [event for event in ring.events if key[:16] in event.what]}
+            for key, state in rows
+        ]
+
+    def _commit(self, ring: Ring, what: str, who: str, why: str) -> None:
+        before = len(self.fleet.mirror.keys.events)
+        self.fleet.work.commit(rekey, ring=ring, before=before, what=what, by=who, why=why)
+        self.fleet.mirror.catch_up()
+
+
+def _check_reason(why: str) -> None:
+    if not why.strip():
+        raise errors.BadInput("a change of keys has a reason: say why (--reason)")
+
+
+def _file(public: str) -> str:
+    return f"fleet.{public[:16]}.ed25519"
+
+
+def key_at(path: Path, new: bytes = b"") -> bytes:
+    """The key in this file; `new`, or one made now, on disk before it is used, if there is no file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data = new or protocol.new_key()
+        half = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(half, path)  # whoever comes first wins, and both read the same key
+        except FileExistsError:
+            data = path.read_bytes()
+        finally:
+            half.unlink()
+    if len(data) != protocol.KEY_BYTES:
+        raise errors.StorageError(f"{path} has {len(data)} bytes, a key has {protocol.KEY_BYTES}: restore it")
+    return data
+
+
+REKEYING = (rekey,)
