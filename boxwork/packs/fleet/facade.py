@@ -43,7 +43,7 @@ class Facade:
         self.text = text
         self.name = shown(text)
         limits = Limits(settings.integer("fleet.source_bytes_max"), settings.number("fleet.source_timeout_s"))
-        self.source: Source | None = open_source(text, limits) if text else None
+        self.source: Source | None = open_source(text, limits, work) if text else None
         self.health = Health(self.name)
         self._raw: tuple[Raw, ...] | None = None
         self._lock = threading.Lock()

@@ -11,7 +11,7 @@ SERVER_SETTINGS = (
         "fleet.source",
         "",
         "",
-        "where the rows of hosts come from: folder:DIR, csv:URL-or-FILE, sqlite:FILE?table=hosts, postgresql://…",
+        "where the rows of hosts come from: folder:DIR, tree:PIN, csv:URL-or-FILE, sqlite:FILE?table=hosts, postgresql://…",
     ),
     Setting(
         "fleet.source_poll_s", 30.0, "s", "between two looks at the source; a spreadsheet's publisher caches longer"

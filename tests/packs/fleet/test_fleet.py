@@ -14,6 +14,7 @@ from boxwork.errors import BadInput, BoxworkError, NotFound, Refused
 from boxwork.packs.fleet import protocol
 from boxwork.packs.fleet.bundle import BadTemplate
 from boxwork.packs.fleet.plan import Latency, Plan
+from boxwork.packs.fleet.sources.source import SourceFailed
 from boxwork.packs.fleet.table import BadTable
 
 # --- what a host is told
@@ -114,7 +115,8 @@ def test_swapping_the_store_behind_the_facade_goes_unnoticed(stage: Any, tmp_pat
     folder.mkdir()
     for host in stage.rows:
         (folder / f"{host}.toml").write_text("workers = 4\n")
-    for source in (f"sqlite:{database}", f"folder:{folder}"):
+    stage.work.pin(stage.work.put_tree(folder).ref, "hosts")
+    for source in (f"sqlite:{database}", f"folder:{folder}", "tree:hosts"):
         stage.reopen(**{"fleet.source": source})
         stage.fleet.mirror.moved.append(woken.append)
         assert stage.fleet.follow_source() is None
@@ -122,6 +124,27 @@ def test_swapping_the_store_behind_the_facade_goes_unnoticed(stage: Any, tmp_pat
         assert before == stage.digests()
         assert 1 == stage.fleet.mirror.latest
     assert [] == woken
+
+
+def test_a_tree_in_the_store_is_a_source_and_another_one_under_its_name_moves_the_rows(
+    stage: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "hosts"
+    folder.mkdir()
+    for host in stage.rows:
+        (folder / f"{host}.toml").write_text("workers = 4\n")
+    stage.reopen(**{"fleet.source": "tree:hosts"})
+    with pytest.raises(SourceFailed, match="nothing is pinned as 'hosts': `boxwork put FOLDER`"):
+        stage.publish()
+    first = stage.work.put_tree(folder).ref
+    stage.work.pin(first, "hosts")
+    stage.roll_out(stage.publish().number)
+    (folder / "web1.toml").write_text("workers = 9\n")
+    assert stage.fleet.follow_source() is None  # the folder is not the tree
+    stage.work.pin(stage.work.put_tree(folder).ref, "hosts")
+    assert "web1: workers 4 → 9" == stage.fleet.follow_source().reason
+    stage.work.pin(first, "hosts")
+    assert "web1: workers 9 → 4" == stage.fleet.follow_source().reason
 
 
 def test_a_bad_row_serves_the_last_good_table_on_and_is_told(stage: Any) -> None:

@@ -31,7 +31,7 @@ class Folder:
             files = [(name, (self.path / name).read_bytes()) for name, *_ in seen]
         except OSError as fault:
             raise SourceFailed(f"{self.path} cannot be read: {fault.strerror}") from None
-        rows = tuple(Raw(name, {"host": Path(name).stem, **_parsed(name, data)}) for name, data in files)
+        rows = tuple(Raw(name, {"host": Path(name).stem, **parsed(name, data)}) for name, data in files)
         self._seen = seen
         return Reading(msgspec.json.encode([(name, data.decode("utf-8", "replace")) for name, data in files]), rows)
 
@@ -52,7 +52,8 @@ class Folder:
         return sorted(found)
 
 
-def _parsed(name: str, data: bytes) -> dict[str, Any]:
+def parsed(name: str, data: bytes) -> dict[str, Any]:
+    """One host's values.  Raises `SourceFailed` with the file's name."""
     try:
         value = tomllib.loads(data.decode("utf-8")) if name.endswith(".toml") else msgspec.json.decode(data)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.DecodeError) as fault:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,7 +12,7 @@ from boxwork.packs.fleet.table import Raw
 
 # What is read of any source at most, unless `fleet.source_bytes_max` says otherwise.
 EXAMPLES = (
-    "folder:/etc/fleet/hosts, csv:https://sheets.example/pub?output=csv, csv:/etc/fleet/hosts.csv,"
+    "folder:/etc/fleet/hosts, tree:hosts, csv:https://sheets.example/pub?output=csv, csv:/etc/fleet/hosts.csv,"
     " sqlite:/var/lib/fleet.db?table=hosts, postgresql://reader@db/fleet?table=hosts"
 )
 
@@ -48,13 +48,17 @@ class Source(Protocol):
         ...
 
 
-def open_source(text: str, limits: Limits) -> Source:
-    """The source that a setting names."""
+def open_source(text: str, limits: Limits, work: Any = None) -> Source:
+    """The source that a setting names; `work` is the node for what lies in its own store."""
     scheme, _, rest = text.partition(":")
     if scheme == "folder" and rest:
         from boxwork.packs.fleet.sources.folder import Folder
 
         return Folder(rest, limits)
+    if scheme == "tree" and rest and work is not None:
+        from boxwork.packs.fleet.sources.stored import StoredTree
+
+        return StoredTree(rest, limits, work)
     if scheme == "csv" and rest:
         from boxwork.packs.fleet.sources.sheet import Sheet, SheetFile
 
