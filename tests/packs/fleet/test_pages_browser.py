@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from boxwork.errors import Refused
 from boxwork.packs.fleet.decisions import report
+from boxwork.packs.fleet.overrides import set_over
 from boxwork.packs.fleet.plan import Plan
 from boxwork.packs.fleet.protocol import Drift, Report
 from boxwork.serve.http import asgi
@@ -130,3 +133,37 @@ def test_a_host_a_version_and_a_rollout_have_pages(stage: Any, page: Any) -> Non
     page.wait_for_selector('#line[data-state="live"]')
     shoot(page, "fleet-rollout")
     assert no_wider_than_the_screen(page)
+
+
+def test_an_override_is_shown_as_one_on_the_hosts_page_while_it_is_open(stage: Any, page: Any) -> None:
+    page.goto(f"{stage.url}/fleet/host/web8")
+    page.wait_for_selector('#line[data-state="live"]')
+    assert 0 == page.locator(".override").count()
+    set_over(stage.fleet, "web8", {"workers": "9"}, who="bob", why="it has more memory")
+    shown = page.locator(".override")
+    shown.wait_for()
+    assert "override by bob, " == shown.inner_text().replace("\n", " ")[:17]
+    assert shown.inner_text().endswith("it has more memory")
+    shoot(page, "fleet-override")
+    assert no_wider_than_the_screen(page)
+
+
+def test_a_rollout_moves_on_its_page_and_one_beside_it_is_named(stage: Any, page: Any) -> None:
+    fleet = stage.fleet
+    fleet.steer(2, "aborted", who="ada", why="in two parts instead")
+    stage.answer()
+    first = fleet.start(2, Plan(kind="once", bake_s=0), who="ada", why="one first", only="web9")
+    second = fleet.start(2, Plan(bake_s=3600), who="ada", why="a second", only="web10")
+    page.goto(f"{stage.url}/fleet")
+    page.locator("#rollout .beside", has_text="rollout 3").wait_for()
+    assert "Rollout 4 to version 2 for web10" == page.locator("#rollout h2").inner_text()
+    shoot(page, "fleet-beside")
+    assert no_wider_than_the_screen(page)
+    page.goto(f"{stage.url}/fleet/rollout/{first.number}")
+    page.wait_for_selector('#line[data-state="live"]')
+    for _ in range(3):
+        with contextlib.suppress(Refused):  # the served conductor took the step already
+            stage.conductor.tick()
+        stage.answer()
+    page.locator(".pill", has_text="done").first.wait_for()
+    assert "running" == stage.rollout(second.number).state
