@@ -8,7 +8,7 @@ from typing import Any
 from cyclopts import App
 
 from boxwork import errors
-from boxwork.packs.fleet import told
+from boxwork.packs.fleet import wording
 from boxwork.packs.fleet.key_commands import add_keys
 from boxwork.packs.fleet.rollout_commands import rollout_commands
 
@@ -42,7 +42,7 @@ def _add_looks(app: App, context: Any) -> None:
         """Hosts by version, the source, and the rollout."""
         with context.work() as work:
             found = at(work, server).state()
-        output.answer(found, told.of_state(found))
+        output.answer(found, wording.of_state(found))
 
     @app.command
     def hosts(words: str = "", *, only: str = "", server: str = "") -> None:
@@ -64,21 +64,21 @@ def _add_looks(app: App, context: Any) -> None:
         """One host: its version, its files, its last reports."""
         with context.work() as work:
             found = at(work, server).host(host)
-        output.answer(found, told.of_host(found))
+        output.answer(found, wording.of_host(found))
 
     @app.command
     def diff(old: int, new: int, *, server: str = "") -> None:
         """What differs between two versions: rows, and templates line by line."""
         with context.work() as work:
             found = at(work, server).difference(old, new)
-        output.answer(found, told.of_difference(found))
+        output.answer(found, wording.of_difference(found))
 
     @app.command
     def history(*, server: str = "") -> None:
         """Who decided what, when and why, newest first."""
         with context.work() as work:
             found = at(work, server).history()
-        rows = ({**row, "at": told.moment(row["at_ns"])} for row in found)
+        rows = ({**row, "at": wording.moment(row["at_ns"])} for row in found)
         output.table(["at", "what", "who", "why"], rows, "nothing was decided yet")
 
 
@@ -101,10 +101,10 @@ def _add_versions(app: App, context: Any) -> None:
             raise errors.BadInput(f"{folder} is no folder: give the folder that holds release.toml")
         with context.work() as work:
             counter = at(work, server)
-            version = counter.publish(folder, author or told.user(), reason)
+            version = counter.publish(folder, author or wording.user(), reason)
             output.answer(version, f"version {version['number']} is published: {reason}")
             if roll_out:
-                started = counter.start(version["number"], author or told.user(), reason, {})
+                started = counter.start(version["number"], author or wording.user(), reason, {})
                 output.say(f"rollout {started['number']} to {started['cohort']} hosts has begun")
 
     @app.command
@@ -121,7 +121,7 @@ def _add_versions(app: App, context: Any) -> None:
         """
         plan: dict[str, object] = {"kind": "once", "bake_s": 0} if at_once else {}
         with context.work() as work:
-            found = at(work, server).start(version, who or told.user(), why, plan)
+            found = at(work, server).start(version, who or wording.user(), why, plan)
         output.answer(found, f"rollout {found['number']} takes {found['cohort']} hosts to version {version}")
 
     @app.command
@@ -153,7 +153,7 @@ def _add_overrides(app: App, context: Any) -> None:
 
         values = read_values(pairs)
         with context.work() as work:
-            found = at(work, server).override(scope, values, author or told.user(), reason)
+            found = at(work, server).override(scope, values, author or wording.user(), reason)
         output.answer(found, f"version {found['number']} has it: {found['reason']}")
 
     @app.command
@@ -169,5 +169,5 @@ def _add_overrides(app: App, context: Any) -> None:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = at(work, server).unset(scope, list(columns), author or told.user(), reason)
+            found = at(work, server).unset(scope, list(columns), author or wording.user(), reason)
         output.answer(found, f"version {found['number']} has it: {found['reason']}")

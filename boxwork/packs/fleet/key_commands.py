@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from boxwork.packs.fleet import told
+from boxwork.packs.fleet import wording
 
 
 def add_keys(app: App, context: Any, at: Any) -> None:
@@ -57,7 +57,7 @@ def _keys(context: Any, at: Any) -> App:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = at(work, server).new_key(author or told.user(), reason)
+            found = at(work, server).new_key(author or wording.user(), reason)
         output.answer(found, f"{found['key']}\nwhen `fleet status` says that every host is well, retire the old one")
 
     @group.command
@@ -80,7 +80,7 @@ def _keys(context: Any, at: Any) -> App:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = at(work, server).retire_key(key, author or told.user(), reason, anyway)
+            found = at(work, server).retire_key(key, author or wording.user(), reason, anyway)
         output.answer(found, f"{found['key']} is retired")
 
     return group

@@ -7,7 +7,7 @@ from typing import Any
 from cyclopts import App
 
 from boxwork import errors
-from boxwork.packs.fleet import told
+from boxwork.packs.fleet import wording
 
 
 def rollout_commands(context: Any, at: Any) -> App:
@@ -54,7 +54,7 @@ def rollout_commands(context: Any, at: Any) -> App:
                 raise errors.BadInput(f"--series {series} is a gate: say above which --p99-ms all go back")
             plan["latency"] = {"series": series, "p99_ms": p99_ms}
         with context.work() as work:
-            found = at(work, server).start(version, who or told.user(), why, plan, only)
+            found = at(work, server).start(version, who or wording.user(), why, plan, only)
         output.answer(found, f"rollout {found['number']} to {found['cohort']} hosts has begun")
 
     @group.command
@@ -63,7 +63,7 @@ def rollout_commands(context: Any, at: Any) -> App:
         with context.work() as work:
             state = at(work, server).state()
         found = state["rollout"]
-        text = "\n".join(told.of_rollout(one) for one in (*state["beside"], found)) if found else ""
+        text = "\n".join(wording.of_rollout(one) for one in (*state["beside"], found)) if found else ""
         output.answer(found, text or "there was no rollout yet")
 
     def steering(action: str, about: str) -> None:
@@ -75,7 +75,7 @@ def rollout_commands(context: Any, at: Any) -> App:
                     if running is None or running["is_over"]:
                         raise errors.BadInput(f"no rollout is running, so there is none to {action}")
                     number = running["number"]
-                found = counter.steer(number, action, who or told.user(), why)
+                found = counter.steer(number, action, who or wording.user(), why)
             output.answer(found, f"rollout {number} is {found['state']}")
 
         steer.__doc__ = about

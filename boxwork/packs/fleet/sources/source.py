@@ -56,7 +56,7 @@ def open_source(text: str, limits: Limits, work: Any = None) -> Source:
 
         return Folder(rest, limits)
     if scheme == "tree" and rest and work is not None:
-        from boxwork.packs.fleet.sources.stored import StoredTree
+        from boxwork.packs.fleet.sources.stored_tree import StoredTree
 
         return StoredTree(rest, limits, work)
     if scheme == "csv" and rest:
