@@ -7,6 +7,7 @@ of them come within a second: nothing here is made for one host that could be ma
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -74,7 +75,7 @@ class Questions:
                 signed = self.desk.fleet.desired(host, followed=True)  # what came between the first look and the hold
                 if signed is None or signed.digest == has:
                     if written is not None:
-                        written.add_done_callback(lambda done: done.exception() and end(limit))
+                        written.add_done_callback(functools.partial(_end_if_failed, limit))
                     while (await receive())["type"] != "http.disconnect":
                         pass
                     return False
@@ -83,6 +84,12 @@ class Questions:
         finally:
             self.waiting.leave(host, limit)
         return True
+
+
+def _end_if_failed(limit: asyncio.Timeout, written: asyncio.Future[None]) -> None:
+    """A report that could not be written is told at once, not after the wait."""
+    if not written.cancelled() and written.exception() is not None:
+        end(limit)
 
 
 def answer_of(

@@ -52,7 +52,7 @@ class StoredTree:
     def _ref(self) -> Ref:
         if self.name.startswith("sha256:"):
             return Ref.parse(self.name)
-        found = next((ref for name, ref in self.work.pins(self.name) if name == self.name), None)
+        found: Ref | None = next((ref for name, ref in self.work.pins(self.name) if name == self.name), None)
         if found is None:
             raise SourceFailed(
                 f"nothing is pinned as {self.name!r}: `boxwork put FOLDER`, then `boxwork pin REF {self.name}`"
