@@ -57,6 +57,13 @@ def rollout_commands(context: Any, at: Any) -> App:
             found = at(work, server).start(version, who or wording.user(), why, plan, only)
         output.answer(found, f"rollout {found['number']} to {found['cohort']} hosts has begun")
 
+    _add_steering(group, context, at)
+    return group
+
+
+def _add_steering(group: App, context: Any, at: Any) -> None:
+    output = context.output
+
     @group.command
     def status(*, server: str = "") -> None:
         """The rollout that runs, or the last one."""
@@ -84,4 +91,3 @@ def rollout_commands(context: Any, at: Any) -> App:
     steering("pause", "Stop taking steps; what was moved stays.")
     steering("resume", "Go on with a rollout that was paused; the step bakes anew.")
     steering("abort", "Take back every host that the rollout has moved.")
-    return group
