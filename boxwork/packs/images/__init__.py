@@ -8,9 +8,12 @@ from boxwork import Pack, Page, Setting
 from boxwork.packs.images import boot_settings, steps
 from boxwork.packs.images.archive import tar
 from boxwork.packs.images.described import DESCRIBED
+from boxwork.packs.images.drive import boot_partition
 from boxwork.packs.images.exports import squashfs
 from boxwork.packs.images.initrd import initrd, kernel
+from boxwork.packs.images.loader import grub
 from boxwork.packs.images.oci import gzipped, layer
+from boxwork.packs.images.partitions import data, table
 from boxwork.packs.images.versions import TRANSACTIONS
 
 
@@ -38,6 +41,7 @@ PACK = Pack(
     boxes=(
         tar, squashfs, layer, gzipped,
         kernel, initrd,
+        grub, table, data, boot_partition,
     ),
     # The steps run what they are told as root, so only a recipe that somebody built here reaches them.
     inner=(

@@ -17,7 +17,7 @@ LOOK_S = 0.1
 
 def commands(context: Any) -> App:
     """`boxwork images …`; `context` is the command line's: data directory, output, flags."""
-    from boxwork.packs.images import boot_commands
+    from boxwork.packs.images import boot_commands, drive_commands
     from boxwork.packs.images.watching import Narrator
     from boxwork.packs.images.workshop import Workshop
 
@@ -191,6 +191,7 @@ def commands(context: Any) -> App:
             )
 
     boot_commands.register(app, context)
+    drive_commands.register(app, context)
     return app
 
 

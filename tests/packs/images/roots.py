@@ -27,11 +27,11 @@ def take_boot_packages(work: Any) -> None:
 
 def make_root(work: Any, folder: Path, check: str = CONTENT, **files: str) -> Tree:
     """A root of one program, and this health check; `files` make it another version."""
-    (folder / "bin").mkdir(parents=True)
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
     (folder / "bin/busybox").write_bytes(busybox_of(work.get(deb(work, "busybox-static"))))
     (folder / "bin/sh").symlink_to("busybox")
     checks = folder / "etc/boxwork/health.d"
-    checks.mkdir(parents=True)
+    checks.mkdir(parents=True, exist_ok=True)
     (checks / "10-check").write_text(check)
     for path in (folder / "bin/busybox", checks / "10-check"):
         path.chmod(0o755)

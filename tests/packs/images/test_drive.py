@@ -1,0 +1,148 @@
+"""A drive boots by itself under a plain QEMU, counts its own tries, goes back by itself, and keeps its data."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import boxwork
+from boxwork import Tree, errors, ref_of_file
+from boxwork.packs.images import drive, loader
+from boxwork.packs.images.boot_commands import make_bootable
+from tests.packs.images.plain_qemu import machine
+from tests.packs.images.roots import CONTENT, CRASHING, SICK, make_root, take_boot_packages
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600), pytest.mark.xdist_group("machines")]
+
+PROGRAMS = ("qemu-system-x86_64", "tar2sqfs", "apt-get", "grub-mkimage", "sfdisk", "mke2fs")
+# It counts its boots on the data partition, and says which machine it is.
+COUNTING = """#!/bin/sh
+b=/bin/busybox
+n=$($b cat /data/boots 2>/dev/null); n=$((n + 1)); echo $n >/data/boots
+echo note >>/var/lib/app/notes
+$b sync
+echo "boots=$n id=$($b cat /etc/machine-id) notes=$($b wc -l </var/lib/app/notes) seed=$($b cat /var/lib/app/seed)"
+"""
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    for program in PROGRAMS:
+        if shutil.which(program, path="/usr/bin:/bin:/usr/sbin:/sbin") is None:
+            pytest.skip(f"{program} is not installed")
+    with boxwork.open(tmp_path_factory.mktemp("drives") / "data") as opened:
+        take_boot_packages(opened)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def good(work: Any, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return make_bootable(work, keeping(work, tmp_path_factory.mktemp("good") / "root"))
+
+
+def keeping(work: Any, folder: Path, check: str = COUNTING) -> Tree:
+    """A root that keeps /var/lib/app, with a file in it."""
+    (folder / "var/lib/app").mkdir(parents=True)
+    (folder / "var/lib/app/seed").write_text("sown")
+    (folder / "etc/boxwork").mkdir(parents=True)
+    (folder / "etc/boxwork/keep").write_text("# what outlives a version\n/var/lib/app\n")
+    return make_root(work, folder, check)
+
+
+def test_the_same_version_makes_the_same_drive_on_another_node(work: Any, good: Tree, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.img", tmp_path / "other.img"
+    drive.write(work, good, one)
+    with boxwork.open(tmp_path / "data") as second:
+        take_boot_packages(second)
+        drive.write(second, make_bootable(second, keeping(second, tmp_path / "root")), other)
+    with one.open("rb") as first, other.open("rb") as again:
+        assert ref_of_file(first) == ref_of_file(again)
+    # It has holes where nothing is.
+    assert one.stat().st_blocks * 512 < one.stat().st_size / 8
+
+
+def test_a_sick_version_goes_back_by_itself_and_the_data_outlives_it(work: Any, good: Tree, tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    drive.write(work, good, path)
+    with machine(path, bus="ide") as console:  # as `-drive` is without another word
+        first = console.until("boots=")
+        assert "boots=1 " in first
+        assert "notes=1 seed=sown" in first
+        assert str(good.find("root.squashfs").content) in console.until("healthy ")
+    identity = first.split("id=")[1].split()[0]
+    assert len(identity) == 32
+
+    size = good.find("root.squashfs").size
+    bad = make_bootable(work, make_root(work, tmp_path / "bad", SICK))
+    assert drive.install(work, bad, path) == "b"
+    assert drive.state(path) == {"good": "a", "trial": "b", "tries": "2", "refused": ""}
+    with machine(path) as console:
+        assert "the database is not there" in console.until("database")
+        assert "10-check answered 2" in console.until("sick ")
+        again = console.until("boots=")
+        console.until("healthy ")
+    assert f"boots=2 id={identity} notes=2 seed=sown" in again
+    assert drive.state(path) == {"good": "a", "trial": "", "tries": "", "refused": bad.find("root.squashfs").content}
+    assert drive.root_in(work, path, "a", size) == good.find("root.squashfs").content
+
+
+def test_a_version_that_goes_down_uses_up_its_tries(work: Any, good: Tree, tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    drive.write(work, good, path)
+    drive.install(work, make_bootable(work, make_root(work, tmp_path / "bad", CRASHING)), path)
+    with machine(path) as console:
+        assert "slot b" in console.until("boxwork: slot")
+        assert "slot b" in console.until("boxwork: slot")
+        assert "slot a" in console.until("boxwork: slot")
+        console.until("its tries are used up")
+        console.until("healthy ")
+    assert drive.state(path) == {"good": "a", "trial": "", "tries": "", "refused": "slot-b"}
+
+
+def test_a_healthy_version_becomes_the_good_one(work: Any, good: Tree, tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    drive.write(work, good, path)
+    other = make_bootable(work, make_root(work, tmp_path / "other", CONTENT))
+    drive.install(work, other, path)
+    with machine(path) as console:
+        assert str(other.find("root.squashfs").content) in console.until("healthy ")
+    assert drive.state(path)["good"] == "b"
+    assert drive.install(work, good, path) == "a"
+
+
+def test_a_damaged_root_on_trial_is_noticed_before_it_is_mounted(work: Any, good: Tree, tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    layout = drive.write(work, good, path)
+    drive.install(work, make_bootable(work, make_root(work, tmp_path / "other", CONTENT)), path)
+    with path.open("r+b") as file:
+        file.seek(layout.partitions["root-b"].at + 100_000)
+        file.write(b"changed")
+    with machine(path) as console:
+        assert "the disk is sha256:" in console.until("sick ")
+        assert str(good.find("root.squashfs").content) in console.until("healthy ")
+
+
+def test_what_is_no_drive_or_has_no_room_is_refused(work: Any, good: Tree, tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"not a drive")
+    with pytest.raises(errors.FormatError, match="no drive"):
+        drive.state(path)
+    with pytest.raises(errors.TooLarge, match="--slot-mib"):
+        drive.write(work, good, path, root_mib=1)
+    assert path.read_bytes() == b"not a drive"
+    with pytest.raises(errors.BadInput, match="16 to"):
+        drive.write(work, good, path, data_mib=1)
+
+
+def test_the_block_is_what_grub_reads() -> None:
+    state = {"good": "a", "trial": "b", "tries": "2", "refused": "sha256:" + "f" * 64}
+    data = loader.block(state)
+    assert len(data) == 1024
+    assert data[512:] == b"#" * 512
+    assert loader.state_of(data) == state
+    with pytest.raises(errors.FormatError, match="no state"):
+        loader.state_of(b"\0" * 1024)
