@@ -1,7 +1,7 @@
-"""A directory as a value: the front of four files.
+"""A directory as a value: the front of five files.
 
-`tree_value` says what a tree is, `tree_commit` takes directories in, `tree_checkout` brings them back, `tree_index`
-remembers what need not be read again.
+`tree_value` says what a tree is, `tree_commit` takes directories in, `tree_system` with all that an operating system
+keeps of them, `tree_checkout` brings them back, `tree_index` remembers what need not be read again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from boxwork.content.staging import remove, take_place
 from boxwork.content.tree_checkout import CopyMode, checkout, leads_out, switch
 from boxwork.content.tree_commit import commit
 from boxwork.content.tree_index import TABLES, TreeIndex
+from boxwork.content.tree_system import attributes_of
 from boxwork.content.tree_value import (
     DEPTH_MAX,
     HEADERS,
@@ -37,6 +38,7 @@ __all__ = [
     "Tree",
     "TreeEntry",
     "TreeIndex",
+    "attributes_of",
     "checkout",
     "commit",
     "compose",

@@ -20,6 +20,7 @@ from typing import Literal
 from boxwork.clock import Clock, SystemClock
 from boxwork.content.tree_index import ROW_VERSION, Row, Status, TreeIndex
 from boxwork.content.tree_reader import ATTEMPTS_MAX, VANISHED_SIZE, Folder, Keeper, Progress, Reader, unreadable
+from boxwork.content.tree_system import complete
 from boxwork.content.tree_value import (
     HEADER,
     NAME_BYTES_MAX,
@@ -57,6 +58,7 @@ def commit(
     ownership: bool = False,
     modes: Modes = "exact",
     special: Special = "refuse",
+    whole: bool = False,
     durable: bool = True,
     clock: Clock | None = None,
     progress: Progress | None = None,
@@ -69,12 +71,23 @@ def commit(
     ownership  make uid, gid, set-id and sticky bits part of the value; otherwise only the nine permission bits are
     modes      "executable" keeps only whether a file can be run (0755 or 0644), as git does
     special    sockets, devices and pipes: refuse the directory, or skip them
+    whole      make all that an operating system keeps part of the value: `ownership`, extended attributes, shared
+               inodes, devices and pipes (`tree_system`); without it attributes and sharing are not looked at
     durable    the blobs are on disk when this returns
     progress   called now and then with (names seen, files read, bytes read)
 
     Raises `BadInput` for what cannot be taken in, `Busy` when a file never holds still.
     """
     path = Path(directory)
+    if whole:
+        if follow:
+            raise BadInput("whole=True keeps links as they are: commit with follow=False")
+        pass_over = ignore if callable(ignore) else _patterns(ignore)
+        plain = commit(
+            content, path, index=index, ignore=pass_over or (), ownership=True, modes=modes, special="skip",
+            durable=durable, clock=clock, progress=progress,
+        )  # fmt: skip
+        return complete(content, path, plain, ignore=pass_over, special=special, durable=durable)
     if index is None:
         database = getattr(content, "cache_db", None)
         index = TreeIndex(database)
@@ -233,8 +246,8 @@ class _Walk:
         if self._special == "refuse":
             path = f"{folder.path}/{name}"
             raise BadInput(
-                f"{path!r} is {_special_name(kind)}, which has no content to keep: ignore it, or commit"
-                " with special='skip'",
+                f"{path!r} is {_special_name(kind)}, which has no content to keep: commit with whole=True"
+                " (sockets never), or special='skip', or ignore it",
                 path=path,
             )
 

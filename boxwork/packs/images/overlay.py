@@ -97,9 +97,10 @@ def merge(store: Any, root: Tree, overlay: Tree, owners: Mapping[str, Owner]) ->
     """
     changes: dict[str, TreeEntry | None] = {}
     made: dict[str, TreeEntry] = {}
+    groups: dict[str, str] = {}
     for path, entry in overlay.walk():
         uid, gid = _owner_of(path, owners)
-        owned = msgspec.structs.replace(entry, uid=uid, gid=gid)
+        owned = msgspec.structs.replace(entry, uid=uid, gid=gid, group=_group_at(path, entry.group, groups))
         if entry.kind != "directory":
             changes[path] = owned
         elif entry_at(root, path) is None:
@@ -114,6 +115,19 @@ def merge(store: Any, root: Tree, overlay: Tree, owners: Mapping[str, Owner]) ->
             dressed = msgspec.structs.replace(now, mode=wanted.mode, uid=wanted.uid, gid=wanted.gid)
             merged = replace_files(store, merged, {path: dressed})
     return merged
+
+
+def _group_at(path: str, group: str, groups: dict[str, str]) -> str:
+    """The group of a file by its path in the root: a folder that was taken in calls it by its path in the folder.
+
+    The first file of a group in the order of a walk has its name; `groups` remembers what lies above it.
+    """
+    if not group:
+        return ""
+    known = group in groups and path.startswith(groups[group])
+    if not known and (path == group or path.endswith("/" + group)):
+        groups[group] = path[: len(path) - len(group)]
+    return groups.get(group, "") + group
 
 
 def _owner_of(path: str, owners: Mapping[str, Owner]) -> Owner:

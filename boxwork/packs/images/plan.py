@@ -125,12 +125,20 @@ class Planner:
         source = Path(recipe.folder) / rule.source
         _refuse_set_id(source, bool(rule.mode))
         if source.is_dir():
-            return TreeEntry("", "directory", mode or 0o755, 0, self.work.put_tree(source, durable=False).ref)
+            return TreeEntry("", "directory", mode or 0o755, 0, _folder(self.work, source).ref)
         try:
             ref = self.work.put(source, durable=False)
-            return TreeEntry("", "file", mode or source.stat().st_mode & 0o777, source.stat().st_size, ref)
+            status = source.stat()
+            kept = tree.attributes_of(source)
+            return TreeEntry("", "file", mode or status.st_mode & 0o777, status.st_size, ref, attributes=kept)
         except (errors.BadInput, OSError) as reason:
             raise errors.BadInput(f"the recipe {recipe.name!r}, {path}: {reason}", path=path) from reason
+
+
+def _folder(work: Any, source: Path) -> Tree:
+    """A folder of a recipe as it lies there: with attributes, devices, and files that share an inode."""
+    folder: Tree = work.put_tree(source, whole=True, durable=False)
+    return folder
 
 
 def _refuse_set_id(source: Path, said: bool) -> None:

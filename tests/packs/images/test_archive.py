@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import stat
 import subprocess
 import tarfile
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 
 from boxwork import Tree, TreeEntry, errors, tree
 from boxwork.packs.images.archive import tar, tar_chunks, tree_of_tar
+from boxwork.packs.images.exports import squashfs, squashfs_tools
+from boxwork.packs.images.oci import layer
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep
 
@@ -54,6 +58,33 @@ def test_the_same_root_is_the_same_file_and_every_time_stamp_is_the_one_given(wo
         members = archive.getmembers()
     assert {77} == {member.mtime for member in members}
     assert {""} == {member.uname + member.gname for member in members}
+
+
+@pytest.mark.servers
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for devices and file capabilities")
+def test_a_directory_with_everything_comes_through_tar_layers_and_squashfs(work: Any, tmp_path: Path) -> None:
+    if shutil.which("tar2sqfs") is None:
+        pytest.skip("needs squashfs-tools-ng")
+    source = tmp_path / "source"
+    (source / "bin").mkdir(parents=True)
+    (source / "bin/perl").write_bytes(b"perl")
+    os.link(source / "bin/perl", source / "bin/perl5")
+    (source / "bin/ping").write_bytes(b"ping")
+    os.setxattr(source / "bin/ping", "security.capability", CAPABILITY)
+    os.setxattr(source / "bin/ping", "user.origin", b"\xff\x00 here")
+    os.mknod(source / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mkfifo(source / "pipe")
+    root = work.put_tree(source, whole=True)
+
+    with work.open(work.derive(tar, root=root)) as file:
+        assert root == tree_of_tar(file, work.content)
+    empty = Tree(work.put(tree.encode([])), work.content)
+    with work.open(work.derive(layer, before=empty, after=root)) as file:
+        assert root == tree_of_tar(file, work.content)
+    with work.open(work.derive(squashfs, root=root, tools=squashfs_tools())) as file:
+        (tmp_path / "root.squashfs").write_bytes(file.read())
+    back = subprocess.run(["sqfs2tar", tmp_path / "root.squashfs"], stdout=subprocess.PIPE, timeout=60, check=True)
+    assert root == tree_of_tar(io.BytesIO(back.stdout), work.content)
 
 
 @pytest.mark.servers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -224,6 +225,29 @@ def test_a_set_uid_file_beside_the_recipe_needs_its_mode_said(
     rule = '\n\n[files."/srv/su"]\nsource = "site/su"\nmode = "4755"\n'
     built = workshop.builder.build(recipe_of(debs, rule, folder=tmp_path))
     assert 0o4755 == work.tree(built.tree).find("srv/su").mode
+
+
+def test_a_folder_beside_the_recipe_keeps_its_attributes_pipes_and_shared_files(
+    debs: Archive, work: Any, workshop: Workshop, tmp_path: Path
+) -> None:
+    for site in ("site", "other"):
+        (tmp_path / site / "sub").mkdir(parents=True)
+        (tmp_path / site / "one").write_bytes(b"shared")
+        os.link(tmp_path / site / "one", tmp_path / site / "sub" / "one")
+        os.mkfifo(tmp_path / site / "pipe")
+    try:
+        os.setxattr(tmp_path / "site/one", "user.mime", b"text/plain")
+    except OSError as reason:
+        pytest.skip(f"this file system has no attributes: {reason}")
+    rules = '\n\n[files]\n"/srv/site" = "site"\n"/srv/other" = "other"\n"/etc/one" = "site/one"\n'
+    root = work.tree(workshop.builder.build(recipe_of(debs, rules, folder=tmp_path)).tree)
+    assert (("user.mime", b"text/plain"),) == root.find("srv/site/sub/one").attributes
+    assert (("user.mime", b"text/plain"),) == root.find("etc/one").attributes
+    assert "pipe" == root.find("srv/site/pipe").kind
+    assert {"srv/site/one": "srv/site/one", "srv/site/sub/one": "srv/site/one",
+            "srv/other/one": "srv/other/one", "srv/other/sub/one": "srv/other/one"} == {
+        path: entry.group for path, entry in root.walk() if entry.group
+    }  # fmt: skip
 
 
 def test_pruning_keeps_the_newest_and_the_one_that_counts(debs: Archive, work: Any, workshop: Workshop) -> None:
