@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 from boxwork.box import BoundDerivation, Derivation
 from boxwork.clock import Clock, monotonic_ns
 from boxwork.content.content import Content
+from boxwork.content.tree_value import Tree
 from boxwork.database import Edit
 from boxwork.derive.answers import MISSING, Answers
 from boxwork.derive.asks import Asks, Fingerprints, Plan, Recorders
@@ -285,6 +286,14 @@ class Deriver:
         raw = ask.plan.get_row(ask.key)
         row = None if raw is None else read_row(raw)
         return None if row is None or row.kind == FAILURE else row.ref, self._runs.again(ask)
+
+    def adopt(self, box: Box, output: Tree, inputs: Inputs = _NO_INPUTS, args: tuple[Any, ...] = ()) -> bool:
+        """Remember an output that another node computed, as if the box had run here: False if somebody computes it now.
+
+        Everything in it must be here.  Whether the other node is believed is the caller's question: a wrong output
+        is served from then on.
+        """
+        return self._runs.adopt(self._ask(box, inputs, args, False), output)
 
     def trim(self) -> int:
         """Bring the remembered outputs under `derive.rows_max`, the cheapest and oldest first: how many went.

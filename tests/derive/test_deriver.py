@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 from boxwork.box import derivation
+from boxwork.content.tree import Tree, compose
 from boxwork.derive.fingerprint import Fingerprinter
 from boxwork.derive.handles import Blob
 from boxwork.derive.indexes import PRODUCERS
 from boxwork.derive.outputs import OUTPUTS, read_row
-from boxwork.errors import BadInput, DerivationFailed, NotFound, UnsupportedType
+from boxwork.errors import BadInput, BlobMissing, DerivationFailed, NotFound, UnsupportedType
 from boxwork.keys import Ref, ref_of
 from tests.derive.node import Node, node
 
@@ -43,6 +44,12 @@ def shout(text: bytes) -> bytes:
 def keep(text: bytes) -> bytes:
     RUNS.append(text)
     return text.upper()
+
+
+@derivation
+def folder(text: bytes) -> Tree:
+    RUNS.append(text)
+    raise AssertionError("another node made this")
 
 
 @derivation
@@ -391,3 +398,14 @@ def test_a_closed_node_leaves_no_thread_and_no_process(tmp_path: Path) -> None:
     work.close()  # twice is once
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert not [child for child in children if "worker_main" in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+def test_an_output_of_another_node_is_remembered_as_if_the_box_had_run(tmp_path: Path) -> None:
+    with node(tmp_path) as work:
+        made = compose(work.content, {"a": work.content.put(b"A")})
+        assert work.adopt(folder, made, {"text": b"a"})
+        assert made.ref == work.derive(folder, {"text": b"a"})
+        assert ("folder", 0) == (work.why(made.ref).record.name.rpartition(".")[2], len(RUNS))
+        absent = Tree(ref_of(b"not here"), work.content)
+        with pytest.raises(BlobMissing):
+            work.adopt(folder, absent, {"text": b"b"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from boxwork import Pack, Page, Setting
-from boxwork.packs.images import boot_settings, steps
+from boxwork.packs.images import boot_settings, peers, steps
 from boxwork.packs.images.archive import tar
 from boxwork.packs.images.described import DESCRIBED
 from boxwork.packs.images.drive import boot_partition
@@ -55,6 +55,7 @@ PACK = Pack(
         Setting("images.check_s", 0.0, "s", "how often a served node looks for changed dependencies; 0 is never"),
         Setting("images.builds_max", 4, "builds", "that run at the same time on a served node; others are refused"),
         *boot_settings.LIMITS,
+        *peers.LIMITS,
     ),
     pages=(Page("Images", "/images"),),
     commands=_commands,

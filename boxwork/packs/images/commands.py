@@ -190,6 +190,13 @@ def commands(context: Any) -> App:
                 f"{name} version {version['number']} is signed by {version['key']}",
             )
 
+    @app.command
+    def key() -> None:
+        """Print this node's public key: other nodes name it in images.peer_keys to believe what this one built."""
+        with context.work() as work:
+            public = Workshop(work).signer.public()
+        output.answer({"key": public}, public)
+
     boot_commands.register(app, context)
     drive_commands.register(app, context)
     return app

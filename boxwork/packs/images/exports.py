@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from boxwork import Blob, Ref, Tree, derivation, errors
+import msgspec
+
+from boxwork import Blob, Ref, Tree, TreeEntry, derivation, errors
 from boxwork.packs.images import oci
-from boxwork.packs.images.archive import pieces, tar, tar_chunks
+from boxwork.packs.images.archive import members, pieces, tar
 from boxwork.packs.images.builder import is_whole
 from boxwork.packs.images.chamber import scratch
 from boxwork.packs.images.recipe import EPOCH_S
@@ -20,6 +22,9 @@ from boxwork.packs.images.recipe import EPOCH_S
 FORMS = ("tar", "squashfs", "oci")
 # A root of 10 GB takes some minutes.  Unit: s.
 PACK_S_MAX = 1800
+# Attributes that squashfs has no way to hold (its format knows user, trusted and security): access lists, of which
+# Debian has one, on /var/log/journal, and systemd sets it again at each start.
+NOT_IN_SQUASHFS = "system."
 # Level 3 of zstd: 40 MB/s and more on one core, within 6 % of level 15 on a root of Debian.
 COMPRESSION = ("--compressor", "zstd", "--comp-extra", "level=3")
 
@@ -41,7 +46,7 @@ def squashfs(root: Tree, tools: str, epoch_s: int = EPOCH_S) -> Blob:
         try:
             stream: Any = process.stdin
             with contextlib.suppress(BrokenPipeError), stream:  # if it ends early, what it says is the reason
-                for piece in tar_chunks(root, epoch_s):
+                for piece in members(root, _fitting(root), epoch_s):
                     stream.write(piece)
             process.wait(PACK_S_MAX)
         finally:
@@ -52,6 +57,15 @@ def squashfs(root: Tree, tools: str, epoch_s: int = EPOCH_S) -> Blob:
             raise ValueError(f"tar2sqfs ended with {process.returncode}: {said_text}")
         with made.open("rb") as file:
             return Blob(store.put_stream(pieces(file), durable=False), store)
+
+
+def _fitting(root: Tree) -> Iterator[tuple[str, TreeEntry]]:
+    """What is in a root, without the attributes that squashfs cannot hold."""
+    for path, entry in root.walk():
+        if any(name.startswith(NOT_IN_SQUASHFS) for name, _ in entry.attributes):
+            kept = tuple(each for each in entry.attributes if not each[0].startswith(NOT_IN_SQUASHFS))
+            entry = msgspec.structs.replace(entry, attributes=kept)
+        yield path, entry
 
 
 def squashfs_tools() -> str:

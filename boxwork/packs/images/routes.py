@@ -8,6 +8,8 @@ GET  /images/builds/{id}              a build, live
 GET  /images/builds/{id}/events       the same as events
 POST /images/{name}/build             begin one; the answer is its id
 POST /images/{name}/rollback          {"number": 1, "reason": "…"}
+GET  /images/steps/{key}              what a step made, signed: for other nodes (`peers`)
+POST /images/blobs                    ["sha256:…", …] → msgpack, several small blobs in one answer
 """
 
 from __future__ import annotations
@@ -18,17 +20,24 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from boxwork import errors
-from boxwork.packs.images import machine_pages, pages
+from boxwork import Ref, errors
+from boxwork.packs.images import machine_pages, pages, peers, steps
 from boxwork.packs.images.watching import LOOK_S, Watcher
 from boxwork.packs.images.workshop import Workshop
 
 # An order in JSON.  Unit: bytes.
 BODY_BYTES_MAX = 16 * 1024
+# A list of 512 refs.  Unit: bytes.
+BLOBS_BYTES_MAX = 64 * 1024
+# The boxes whose outputs other nodes may ask for by key: all that a build runs.
+STEPS = frozenset(
+    box.name for box in (steps.base, steps.packages, steps.users, steps.files, steps.script, steps.services)
+)
 # A comment at least this often, so that a broken line shows.  Unit: s.
 BEAT_S = 15.0
 # Builds that one node is watched at, at the same time; each looks at a file ten times a second.
@@ -97,6 +106,24 @@ class Desk:
         before, now = await _thread(lambda: self.shop.builder.rollback(name, number, who="page", reason=reason))
         return JSONResponse({"before": before, "now": now})
 
+    async def step(self, request: Request) -> Response:
+        """`GET /images/steps/{key}`: the root that the step with this key made, signed by this node; 404 if unknown."""
+        try:
+            key = bytes.fromhex(request.path_params["key"])
+        except ValueError:
+            raise errors.BadInput("a key is 64 hexadecimal digits") from None
+        found = await _thread(peers.answer, self.work, self.shop.signer, key, STEPS)
+        return Response(msgspec.json.encode(found), media_type="application/json")
+
+    async def blobs(self, request: Request) -> Response:
+        """`POST /images/blobs`: small blobs, as a msgpack list; what is not here, or no longer fits, is left out."""
+        body = await _body(request, BLOBS_BYTES_MAX)
+        try:
+            refs = [Ref.parse(each) for each in msgspec.json.decode(body, type=list[str])]
+        except msgspec.DecodeError as reason:
+            raise errors.BadInput(f"send a list of refs: {reason}") from reason
+        return Response(await _thread(peers.packed, self.work.content, refs), media_type="application/msgpack")
+
     async def watch(self, request: Request) -> Response:
         reply: Response = await _thread(pages.build_page, request, self.shop, request.path_params["id"])
         return reply
@@ -141,15 +168,20 @@ def _wants_json(request: Request) -> bool:
     return "application/json" in request.headers.get("accept", "")
 
 
+async def _body(request: Request, bytes_max: int) -> bytes:
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > bytes_max:
+            raise errors.TooLarge(f"what is sent to {request.url.path} has at most {bytes_max} bytes")
+    return data
+
+
 async def _order(request: Request) -> dict[str, Any]:
     """The JSON of an order.  A form of another site cannot send this content type without asking first."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise errors.BadInput("send the order as content-type: application/json")
-    data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > BODY_BYTES_MAX:
-            raise errors.TooLarge(f"an order has at most {BODY_BYTES_MAX} bytes")
+    data = await _body(request, BODY_BYTES_MAX)
     try:
         order = json.loads(data or b"{}")
     except ValueError as reason:
@@ -167,6 +199,8 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/images", desk.images, methods=["GET"], include_in_schema=False),
         Route("/images/builds/{id}", desk.watch, methods=["GET"], include_in_schema=False),
         Route("/images/builds/{id}/events", desk.events, methods=["GET"], include_in_schema=False),
+        Route("/images/steps/{key}", desk.step, methods=["GET"]),
+        Route("/images/blobs", desk.blobs, methods=["POST"]),
         *machine_pages.routes(desk.work),
         Route("/images/{name}", desk.image, methods=["GET"], include_in_schema=False),
         Route("/images/{name}/build", desk.build, methods=["POST"]),

@@ -29,27 +29,25 @@ class Signer:
             "key": _text(key.public_key().public_bytes_raw()),
         }
 
+    def sign_bytes(self, data: bytes) -> str:
+        """A signature over these bytes, in base64."""
+        return _text(self._key().sign(data))
+
     def public(self) -> str:
         """The public key of this node, in base64."""
         return _text(self._key().public_key().public_bytes_raw())
 
     def verify(self, version: dict[str, Any], key: str = "") -> None:
         """Raises `Forbidden` if the version was not signed by `key` (default: this node's own)."""
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
         said = f"{version.get('name')} version {version.get('number')}"
         trusted = key or self.public()
-        try:
-            public = Ed25519PublicKey.from_public_bytes(base64.b64decode(trusted, validate=True))
-            signature = base64.b64decode(str(version.get("signature", "")), validate=True)
-            public.verify(signature, statement(version["name"], version["set"], version["tree"]))
-        except (InvalidSignature, ValueError, KeyError):
+        stated = statement(*(str(version.get(field)) for field in ("name", "set", "tree")))
+        if not is_signed(stated, str(version.get("signature", "")), trusted):
             raise errors.Forbidden(
                 f"{said} is not signed by the key {trusted[:12]}…: it is not used. Build it again, or find out who"
                 " changed its facts",
                 name=str(version.get("name")),
-            ) from None
+            )
 
     def _key(self) -> Any:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -72,6 +70,19 @@ class Signer:
         finally:
             os.unlink(spare)
         return Ed25519PrivateKey.from_private_bytes(self.path.read_bytes())
+
+
+def is_signed(data: bytes, signature: str, key: str) -> bool:
+    """Are these bytes signed by this key (both in base64)."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        public = Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))
+        public.verify(base64.b64decode(signature, validate=True), data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def statement(name: str, dependency_set: str, tree: str) -> bytes:
