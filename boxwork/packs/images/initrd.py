@@ -16,8 +16,11 @@ from boxwork import derivation, errors
 from boxwork.packs.images import guest
 
 # What stands between a kernel of Debian's "cloud" kind and a squashfs on a virtio disk; what they need comes along.
-# A plain `-drive` of QEMU is an IDE disk; a network card of virtio is there if it is asked for.
-MODULES = ("virtio_pci", "virtio_blk", "ata_piix", "sd_mod", "squashfs", "overlay", "virtio_net")
+# A plain `-drive` of QEMU is an IDE disk; a network card of virtio is there if it is asked for.  The last three are for
+# systemd: the power button, and how it is read; a mount point that waits for its first use.
+MODULES = (
+    "virtio_pci", "virtio_blk", "ata_piix", "sd_mod", "squashfs", "overlay", "virtio_net", "button", "evdev", "autofs4",
+)  # fmt: skip
 
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER_BYTES = 60
@@ -93,7 +96,7 @@ def _modules(package: bytes) -> dict[str, bytes]:
             if (
                 match
                 and entry.isfile()
-                and re.search(r"/(virtio|block|ata|scsi|net|squashfs|overlayfs|lib|crypto)/", entry.name)
+                and re.search(r"/(virtio|block|ata|scsi|net|acpi|input|autofs|squashfs|overlayfs|lib|crypto)/", entry.name)
             ):
                 found[match[1].replace("-", "_")] = _read(archive, entry)
     return found
