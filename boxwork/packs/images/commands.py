@@ -18,12 +18,20 @@ LOOK_S = 0.1
 def commands(context: Any) -> App:
     """`boxwork images …`; `context` is the command line's: data directory, output, flags."""
     from boxwork.packs.images import boot_commands, drive_commands
-    from boxwork.packs.images.watching import Narrator
-    from boxwork.packs.images.workshop import Workshop
 
     app = App(
         name="images", help="Operating system images: built once per dependency set, listed, compared, rolled back."
     )
+    for register in (_building, _reading, _deciding, _giving, boot_commands.register, drive_commands.register):
+        register(app, context)
+    return app
+
+
+def _building(app: App, context: Any) -> None:
+    """Commands that build."""
+    from boxwork.packs.images.watching import Narrator
+    from boxwork.packs.images.workshop import Workshop
+
     output = context.output
 
     @app.command
@@ -43,13 +51,7 @@ def commands(context: Any) -> App:
                 built = builder.build_named(
                     recipe, who=_who(), reason=reason, age_s_max=0.0 if fresh else None, on_start=narrator.follow
                 )
-            _tell(built)
-
-    def _tell(built: Any) -> None:
-        steps = [{"kind": kind, "title": title, "state": state} for kind, title, state in built.steps]
-        said = f"{built.name} version {built.number}" + ("" if built.new else ": nothing it depends on changed")
-        about = {"name": built.name, "version": built.number, "new": built.new, "steps": steps}
-        output.answer({**about, "tree": str(built.tree), "set": str(built.set)}, f"{said}\n{built.tree}")
+            _tell(output, built)
 
     @app.command
     def check() -> int:
@@ -65,6 +67,20 @@ def commands(context: Any) -> App:
                     rows.append({"image": name, "version": found.number, "state": "new" if found.new else "unchanged"})
             output.table(["image", "version", "state"], rows, "no image was built yet")
         return 1 if failed else 0
+
+
+def _tell(output: Any, built: Any) -> None:
+    steps = [{"kind": kind, "title": title, "state": state} for kind, title, state in built.steps]
+    said = f"{built.name} version {built.number}" + ("" if built.new else ": nothing it depends on changed")
+    about = {"name": built.name, "version": built.number, "new": built.new, "steps": steps}
+    output.answer({**about, "tree": str(built.tree), "set": str(built.set)}, f"{said}\n{built.tree}")
+
+
+def _reading(app: App, context: Any) -> None:
+    """Commands that show images and their versions."""
+    from boxwork.packs.images.workshop import Workshop
+
+    output = context.output
 
     @app.command(name="list")
     def list_() -> None:
@@ -123,6 +139,13 @@ def commands(context: Any) -> App:
                 ["what", "name", "before", "after"], rows, "the same packages" if not files else "nothing differs"
             )
 
+
+def _deciding(app: App, context: Any) -> None:
+    """Commands that decide which version counts and which are kept, and say what was decided and by whom."""
+    from boxwork.packs.images.workshop import Workshop
+
+    output = context.output
+
     @app.command
     def rollback(name: str, number: int = 0, *, reason: str = "") -> None:
         """Let an earlier version count: the one before, or the one of this number."""
@@ -146,6 +169,32 @@ def commands(context: Any) -> App:
                 for at_ns, what, number, who, why in Workshop(work).catalog.log(name)
             ]
             output.table(["time", "what", "version", "who", "why"], rows, "nothing happened yet")
+
+    @app.command
+    def verify(name: str, number: int = 0, *, key: str = "") -> None:
+        """Check the signature of a version with a public key (default: this node's)."""
+        with context.work(must_exist=True) as work:
+            workshop = Workshop(work)
+            version = workshop.catalog.version(name, number)
+            workshop.signer.verify(version, key)
+            output.answer(
+                {"name": name, "number": version["number"], "key": version["key"]},
+                f"{name} version {version['number']} is signed by {version['key']}",
+            )
+
+    @app.command
+    def key() -> None:
+        """Print this node's public key: other nodes name it in images.peer_keys to believe what this one built."""
+        with context.work() as work:
+            public = Workshop(work).signer.public()
+        output.answer({"key": public}, public)
+
+
+def _giving(app: App, context: Any) -> None:
+    """Commands that take a version out."""
+    from boxwork.packs.images.workshop import Workshop
+
+    output = context.output
 
     @app.command
     def export(name: str, target: Path, number: int = 0, *, form: str = "tar") -> None:
@@ -177,29 +226,6 @@ def commands(context: Any) -> App:
         with context.work(must_exist=True) as work:
             text = Workshop(work).bill(name, number).decode()
             output.out.print(text, markup=False, highlight=False)
-
-    @app.command
-    def verify(name: str, number: int = 0, *, key: str = "") -> None:
-        """Check the signature of a version with a public key (default: this node's)."""
-        with context.work(must_exist=True) as work:
-            workshop = Workshop(work)
-            version = workshop.catalog.version(name, number)
-            workshop.signer.verify(version, key)
-            output.answer(
-                {"name": name, "number": version["number"], "key": version["key"]},
-                f"{name} version {version['number']} is signed by {version['key']}",
-            )
-
-    @app.command
-    def key() -> None:
-        """Print this node's public key: other nodes name it in images.peer_keys to believe what this one built."""
-        with context.work() as work:
-            public = Workshop(work).signer.public()
-        output.answer({"key": public}, public)
-
-    boot_commands.register(app, context)
-    drive_commands.register(app, context)
-    return app
 
 
 def _row(version: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _AR_HEADER_BYTES = 60
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 _KERNEL = re.compile(r"(?:\./)?boot/vmlinuz-")
 _MODULE = re.compile(r"(?:\./)?(?:usr/)?lib/modules/[^/]+/kernel/(?:.*/)?([^/]+)\.ko")
+_WANTED = re.compile(r"/(virtio|block|ata|scsi|net|acpi|input|autofs|squashfs|overlayfs|lib|crypto)/")
 _BUSYBOX = re.compile(r"(?:\./)?(?:usr/)?bin/busybox")
 
 
@@ -93,11 +94,7 @@ def _modules(package: bytes) -> dict[str, bytes]:
     with _data_of(package) as archive:
         for entry in archive:
             match = _MODULE.fullmatch(entry.name)
-            if (
-                match
-                and entry.isfile()
-                and re.search(r"/(virtio|block|ata|scsi|net|acpi|input|autofs|squashfs|overlayfs|lib|crypto)/", entry.name)
-            ):
+            if match and entry.isfile() and _WANTED.search(entry.name):
                 found[match[1].replace("-", "_")] = _read(archive, entry)
     return found
 

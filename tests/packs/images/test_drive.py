@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import boxwork
-from boxwork import Tree, errors, ref_of_file
+from boxwork import Tree, asgi, errors, ref_of, ref_of_file
 from boxwork.packs.images import drive, loader
 from boxwork.packs.images.boot_commands import make_bootable
+from boxwork.serve.server import Server, bind
 from tests.packs.images.plain_qemu import machine
 from tests.packs.images.roots import CONTENT, CRASHING, SICK, make_root, take_boot_packages
 
@@ -112,6 +113,52 @@ def test_a_healthy_version_becomes_the_good_one(work: Any, good: Tree, tmp_path:
         assert str(other.find("root.squashfs").content) in console.until("healthy ")
     assert drive.state(path)["good"] == "b"
     assert drive.install(work, good, path) == "a"
+
+
+# The image's own init: an address from DHCP, and then it waits.
+INIT = """#!/bin/sh
+b=/bin/busybox
+$b ip link set eth0 up
+$b udhcpc -q -n -i eth0 -s /etc/dhcp
+while :; do $b sleep 3600; done
+"""
+DHCP = """#!/bin/sh
+b=/bin/busybox
+[ "$1" = bound ] || exit 0
+$b ip addr add $ip/$mask dev $interface && $b ip route add default via $router
+"""
+# Healthy is: the node answers, and took what this machine has to say.  10.0.2.2 is the host, as QEMU has it; HTTP by
+# hand, because Debian's static busybox crashes in its wget.
+ASKING = r"""#!/bin/sh
+b=/bin/busybox
+ask() { printf "$1 HTTP/1.0\r\nHost: localhost\r\nContent-Length: ${#2}\r\n\r\n$2" | $b nc -w 5 10.0.2.2 PORT; }
+ask "GET /healthz" | $b grep -q "^HTTP/1.1 200" || exit 1
+said=$(ask "POST /blobs" "machine $($b cat /etc/machine-id)" | $b grep sha256:) || exit 2
+echo "id=$($b cat /etc/machine-id) the node said $said"
+"""
+
+
+def test_a_machine_has_a_network_and_asks_a_node(work: Any, tmp_path: Path) -> None:
+    server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
+    port = server.start().rpartition(":")[2]
+    try:
+        folder = tmp_path / "root"
+        (folder / "sbin").mkdir(parents=True)
+        (folder / "etc").mkdir()
+        for name, text in (("sbin/init", INIT), ("etc/dhcp", DHCP)):
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+        path = tmp_path / "disk.img"
+        drive.write(work, make_bootable(work, make_root(work, folder, ASKING.replace("PORT", port))), path)
+        with machine(path, "-nic", "user,model=virtio") as console:
+            told = console.until("id=", "sick ")
+            console.until("healthy ", "sick ")
+    finally:
+        server.stop()
+    identity = told.split("id=")[1].split()[0]
+    said = ref_of(f"machine {identity}".encode())
+    assert said in told
+    assert work.get(said) == f"machine {identity}".encode()
 
 
 def test_a_damaged_root_on_trial_is_noticed_before_it_is_mounted(work: Any, good: Tree, tmp_path: Path) -> None:

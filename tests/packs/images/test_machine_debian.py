@@ -43,7 +43,9 @@ def test_a_debian_with_systemd_boots_is_healthy_and_goes_down_when_told(tmp_path
         built = work.part("images").builder.build(wanted)
         version = make_bootable(work, work.tree(built.tree))
         layout = drive.write(work, version, path)
-    with machine(path, "-m", "1024", "-nic", "user,model=virtio", "-monitor", f"unix:{button},server,nowait") as console:
+    with machine(
+        path, "-m", "1024", "-nic", "user,model=virtio", "-monitor", f"unix:{button},server,nowait"
+    ) as console:
         # Its health check: systemd has started everything, the recipe's service ran, and the card has an address.
         assert "start 1 of machine" in console.until("multi-user.target is reached", "sick ")
         assert str(version.find("root.squashfs").content) in console.until("healthy ", "sick ")
