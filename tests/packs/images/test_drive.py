@@ -131,7 +131,9 @@ $b ip addr add $ip/$mask dev $interface && $b ip route add default via $router
 # hand, because Debian's static busybox crashes in its wget.
 ASKING = r"""#!/bin/sh
 b=/bin/busybox
-ask() { { printf "$1 HTTP/1.0\r\nHost: localhost\r\nContent-Length: ${#2}\r\n\r\n$2"; $b sleep 1; } | $b nc -w 5 10.0.2.2 PORT; }
+# Not the end of what it sends before the answer came: a server takes that for a client who has left.
+send() { printf "$1 HTTP/1.0\r\nHost: localhost\r\nContent-Length: ${#2}\r\n\r\n$2"; $b sleep 1; }
+ask() { send "$@" | $b nc -w 5 10.0.2.2 PORT; }
 ask "GET /healthz" | $b grep -q "^HTTP/1.1 200" || exit 1
 said=$(ask "POST /blobs" "machine $($b cat /etc/machine-id)" | $b grep sha256:) || exit 2
 echo "id=$($b cat /etc/machine-id) the node said $said"
