@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +16,7 @@ import msgspec
 from boxwork.errors import BoxworkError, FormatError
 from boxwork.keys import answers_digest, checksum, entry_digest
 from boxwork.state.order import Key
-from boxwork.state.values import ANY_DECODER, PLAIN, WRITES_DECODER, Packed, as_stored, encode_stored, freeze
+from boxwork.state.values import ANY_DECODER, PLAIN, WRITES_DECODER, Packed, all_plain, as_stored, encode_stored, freeze
 
 if TYPE_CHECKING:
     from boxwork.state.job import Job
@@ -162,7 +161,7 @@ class Entry:
             if parts[0] != FORMAT:
                 raise FormatError(f"an entry has the format {parts[0]}, this version reads {FORMAT}")
             _, now_ns, seed, writes_raw, inputs_raw, answered, answers, notes = parts
-            writes = {key: as_stored(value) for key, value in WRITES_DECODER.decode(writes_raw).items()}
+            writes = _as_writes(writes_raw)
             groups = draws = None
             if inputs_raw:
                 groups, draws = ANY_DECODER.decode(inputs_raw)
@@ -200,6 +199,15 @@ class Entry:
 
 
 _PARTS = msgspec.msgpack.Decoder(list[Any])
+
+
+def _as_writes(raw: bytes) -> dict[Key, Any]:
+    writes: dict[Key, Any] = WRITES_DECODER.decode(raw)
+    if list in set(map(type, writes.values())):
+        return {key: as_stored(value) if value.__class__ is list else value for key, value in writes.items()}
+    return writes
+
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -237,7 +245,7 @@ def stored_rows(rows: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], boo
 
     What could be changed by the function is packed here, so that a second run sees the same inputs as the first.
     """
-    if PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+    if all_plain(rows):
         return rows, False
     frozen = [tuple(map(freeze, row)) for row in rows]
     return frozen, any(part.__class__ is Packed for row in frozen for part in row)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from boxwork.errors import BoxworkError, Refused, TransactionAborted
 from boxwork.state.batch import Answer, Batch, Note, digest_of_answers, encode_entry, encode_inputs
-from boxwork.state.job import Job, Lost
+from boxwork.state.job import Job, Lost, as_answer
 from boxwork.state.lanes.serial import SerialRun
 from boxwork.state.lanes.snapshot import Attempt, SnapshotRun, changes_of
 from boxwork.state.order import Key
@@ -30,7 +30,7 @@ class Builder:
         self.authors: dict[Key, str] = {}
         self._now_ns, self._seed = machine.clock.now_ns(), machine.new_seed()
         tx = SerialTx(machine.facts, machine.facts.data, seen, self._now_ns, self._seed)
-        self._serial = SerialRun(tx, seen, self._writes, self.authors if tracked else None)
+        self._serial = SerialRun(tx, seen, self._writes, self.authors if tracked else None, machine.unsure)
         self.done: list[Job] = []
         self._order: list[tuple[Job, list[int] | None]] = []  # committed rows in serial order; None: all that did
         self._count = 0  # committed calls so far: the index of the next one
@@ -100,9 +100,11 @@ class Builder:
     def _run_serial(self, job: Job) -> None:
         lane = self._machine.counters[job.lane]
         job.first = self._count
-        if not (job.once or job.thaws or self._machine.reservations or self._serial.authors is not None):
-            lane.executions += len(job.rows)
+        if not (job.once or job.thaws or self._machine.reservations):
+            self._serial.repeated = 0
             self._count = self._serial.run_rows(job, self._count)
+            lane.executions += len(job.rows) + self._serial.repeated
+            lane.reruns += self._serial.repeated
         else:
             for index in range(len(job.rows)):
                 if not self._run_row(job, index):
@@ -123,7 +125,7 @@ class Builder:
             answer, changes = self._serial.run_one(job.call, job.arguments(index), self._count)
             kept = freeze(answer) if job.once else None
         except BaseException as error:
-            job.errors[index] = error
+            job.errors[index] = as_answer(error)
             job.answers.append(error)
             return True
         if machine.reservations and machine.reservations.forbids(changes) is not None:

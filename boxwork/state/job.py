@@ -137,6 +137,16 @@ class Job:
         return sum(1 for error in self.errors.values() if isinstance(error, Refused))
 
 
+def as_answer(error: BaseException) -> BaseException:
+    """An exception of a transaction, to be kept and raised where it was called.
+
+    A traceback holds the frames it goes through, and these hold all their variables.  A refusal is an answer: it needs
+    none.  Of the others the first frame, ours, is cut off: it holds the job, which holds the error.
+    """
+    trace = error.__traceback__
+    return error.with_traceback(None if isinstance(error, Refused) or trace is None else trace.tb_next)
+
+
 class Lost:
     """Why an attempt must run again: `key` was changed by `rival`."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, TypeAlias
 
 from boxwork.errors import BadInput, UnsupportedType
@@ -85,6 +86,31 @@ def check_key(key: Any) -> None:
             " part into the value",
             limit=KEY_BYTES_MAX,
         )
+
+
+def check_keys(keys: list[Any]) -> None:
+    """`check_key` for each; for many at once, at half of the price."""
+    if not keys:
+        return
+    if set(map(type, keys)) == {tuple}:
+        sizes = set(map(len, keys))
+        if 0 not in sizes and max(sizes) <= 8:  # parts repeat: each is looked at once
+            kinds = set(map(type, chain.from_iterable(keys)))
+            parts = set(chain.from_iterable(keys)) if kinds <= _KINDS else {None}
+            if kinds <= _KINDS and all(map(_is_short, parts)):
+                return
+    for key in keys:
+        check_key(key)
+
+
+_KINDS = {str, int, bytes}
+
+
+def _is_short(part: str | int | bytes) -> bool:
+    """Can eight of them be a key?"""
+    if part.__class__ is int:
+        return -(2**63) <= part < 2**63
+    return len(part) <= 96 and part.isascii()
 
 
 def _not_a_key(key: Any) -> UnsupportedType:

@@ -63,6 +63,7 @@ class Sequencer:
         self._followers: dict[str, list[Job]] = {}
         self._deferred: list[Job] = []
         self._released = False
+        self.unsure: dict[str, int] = {}  # see SerialRun
         self.tracks = False  # keep the names of who changed what, for those who watch
         self._asking: dict[int, Job] = {}
         self._repeats: list[Job] = []  # answered from memory, in this cut

@@ -7,7 +7,7 @@ a version beside others and records what it read and did, which is what its plac
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from boxwork.errors import Refused
 from boxwork.keys import draw
@@ -15,6 +15,9 @@ from boxwork.state.order import Key, check_key
 from boxwork.state.snapshot import Base, scan
 from boxwork.state.values import ABSENT, DELETED, SMALL, Packed, freeze, unpack
 from boxwork.state.writes import Guard, Kind, Merge, bound_check, check_amount, joined, members_of, merged, number
+
+
+S = TypeVar("S", bound="SerialTx")
 
 
 class Tx(Protocol):
@@ -139,6 +142,10 @@ class SerialTx(_Common):
         self.place = 0
         self.drawn = 0
 
+    def another(self, kind: type[S]) -> S:
+        """Another one, of this kind, on the same facts."""
+        return kind(self._base, self._data, self._batch, self.now_ns, self.seed)
+
     def _stored(self, key: Key) -> Any:
         own = self.own
         if own and key in own:
@@ -161,9 +168,10 @@ class SerialTx(_Common):
         return unpack(value.payload) if value.__class__ is Packed else value
 
     def put(self, key: Key, value: Any) -> None:
-        if key not in self._data:
+        own = self.own
+        if key not in self._data and key not in own and key not in self._batch:
             check_key(key)
-        self.own[key] = value if value.__class__ in SMALL else freeze(value)
+        own[key] = value if value.__class__ in SMALL else freeze(value)
 
     def put_new(self, key: Key, value: Any) -> bool:
         before = self._stored(key)
@@ -194,7 +202,8 @@ class SerialTx(_Common):
         changed = {**self._batch, **self.own} if self.own else self._batch
         return scan(self._base, prefix, start, end, limit, reverse, changed, self._stored)
 
-    def add(self, key: Key, delta: int, *, min: int | None = None, max: int | None = None) -> None:
+    # Here, and only here, the bounds could be given by place: Python 3.11 calls a function without a `*` inline.
+    def add(self, key: Key, delta: int, min: int | None = None, max: int | None = None) -> None:
         own = self.own
         if own and key in own:
             before = own[key]

@@ -15,11 +15,12 @@ from typing import Any
 from boxwork.errors import LogCorrupt
 from boxwork.keys import LOG_ROOT
 from boxwork.state.batch import Entry, Record, digest_of_answers
+from boxwork.state.bulk import RUN_MIN, BulkTx
 from boxwork.state.order import Key
 from boxwork.state.receipts import Receipt
 from boxwork.state.snapshot import Facts
 from boxwork.state.tx import SerialTx
-from boxwork.state.values import DELETED, PLAIN, as_stored, thaw
+from boxwork.state.values import DELETED, PLAIN, all_plain, as_stored, thaw
 from boxwork.transactions import Transaction
 
 
@@ -124,10 +125,11 @@ def _compare(facts: Facts, entry: Entry, boxes: Mapping[str, Transaction[..., An
     answers: list[Any] = []
     tx = SerialTx(facts, facts.data, changed, entry.now_ns, entry.seed)
     groups = entry.groups or []
-    for name, rows in groups:
+    for name, recorded_rows in groups:
         call = boxes[name].inputs.caller(boxes[name].function)
+        rows, is_plain = _stored_rows(recorded_rows)
         try:
-            if entry.draws is None and PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+            if entry.draws is None and is_plain:
                 _run_plainly(tx, call, rows, changed, answers)
             else:
                 _run_carefully(tx, call, rows, changed, answers, entry)
@@ -147,10 +149,25 @@ def _compare(facts: Facts, entry: Entry, boxes: Mapping[str, Transaction[..., An
     return None
 
 
+def _stored_rows(rows: list[Any]) -> tuple[list[Any], bool]:
+    """Decoded rows of inputs as they were recorded; and can they be given as they are?"""
+    if not PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+        rows = list(map(as_stored, rows))
+        return rows, all_plain(rows)
+    return rows, True
+
+
 def _run_plainly(
     tx: SerialTx, call: Callable[..., Any], rows: list[Any], changed: dict[Key, Any], answers: list[Any]
 ) -> None:
     own, keep = tx.own, changed.update
+    if len(rows) >= RUN_MIN and len(set(map(len, rows))) == 1:
+        bulk = tx.another(BulkTx)
+        bulk.run(call, rows, len(answers), keep)
+        for error in bulk.errors.values():
+            raise error
+        answers += bulk.answers
+        rows = rows[len(bulk.answers) :]
     for row in rows:
         tx.place = len(answers)
         tx.drawn = 0
@@ -168,7 +185,7 @@ def _run_carefully(
         tx.now_ns, tx.seed, tx.place, tx.drawn = entry.now_ns, entry.seed, drawn, 0
         if isinstance(drawn, list):
             tx.place, tx.seed, tx.now_ns = drawn
-        answers.append(call(tx, *map(thaw, as_stored(row))))
+        answers.append(call(tx, *map(thaw, row)))
         changed.update(tx.own)
         tx.own.clear()
 

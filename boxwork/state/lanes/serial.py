@@ -1,6 +1,7 @@
 """The serial lane: one function after another on the live facts.
 
-No conflict can arise, so nothing is recorded, nothing is compared and nothing runs twice.
+No conflict can arise, so nothing is recorded and nothing is compared.  Many calls of one transaction run as one
+(`boxwork.state.bulk`); where that is unsure, they run once more, one by one.
 """
 
 from __future__ import annotations
@@ -8,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from boxwork.state.job import Job
+from boxwork.state.bulk import RUN_MIN, BulkTx
+from boxwork.state.job import Job, as_answer
 from boxwork.state.order import Key
 from boxwork.state.tx import SerialTx
+
+# A transaction that was unsure runs one by one for so many jobs.  Unit: jobs.  Reason: what makes it unsure is mostly
+# in its code, so it would be again; so a second run costs 1.5 % at most.
+UNSURE_JOBS = 64
 
 
 class SerialRun:
@@ -19,18 +25,26 @@ class SerialRun:
     seen     what later transactions of the batch see: changes of batches in flight, and of this one
     writes   the changes of this batch alone
     authors  who changed each key, kept only while somebody asks
+    unsure   for how many jobs a transaction shall run one by one, by its name; kept between batches
     """
 
     def __init__(
-        self, tx: SerialTx, seen: dict[Key, Any], writes: dict[Key, Any], authors: dict[Key, str] | None
+        self,
+        tx: SerialTx,
+        seen: dict[Key, Any],
+        writes: dict[Key, Any],
+        authors: dict[Key, str] | None,
+        unsure: dict[str, int] | None = None,
     ) -> None:
         self.tx = tx
         self.seen = seen
         self.writes = writes
         self.authors = authors
+        self.unsure = {} if unsure is None else unsure
+        self.repeated = 0  # runs that did not count
 
     def take(self, changes: dict[Key, Any], label: str) -> None:
-        """Add the changes of one transaction."""
+        """Add the changes of one transaction, or of some by one author."""
         self.seen.update(changes)
         if self.writes is not self.seen:
             self.writes.update(changes)
@@ -39,10 +53,27 @@ class SerialRun:
 
     def run_rows(self, job: Job, place: int) -> int:
         """Run all rows of a job and keep their changes; the first place that is free afterwards."""
+        rows, name = job.rows, job.box.name
+        if len(rows) < RUN_MIN:
+            return self._run_by_one(job, rows, place)
+        if self.unsure.get(name):
+            self.unsure[name] -= 1
+            return self._run_by_one(job, rows, place)
+        bulk = self.tx.another(BulkTx)
+        is_sure = bulk.run(job.call, rows, place, lambda changes: self.take(changes, job.label))
+        job.answers, job.errors = bulk.answers, bulk.errors
+        place += bulk.committed
+        if is_sure:
+            return place
+        self.unsure[name] = UNSURE_JOBS
+        done = len(job.answers)
+        self.repeated += bulk.ran - done
+        return self._run_by_one(job, rows[done:], place)
+
+    def _run_by_one(self, job: Job, rows: list[tuple[Any, ...]], place: int) -> int:
         tx, call, answers = self.tx, job.call, job.answers
-        own, see = tx.own, self.seen.update
-        also = self.writes.update if self.writes is not self.seen else None
-        for row in job.rows:
+        own, label = tx.own, job.label
+        for row in rows:
             tx.place = place
             if tx.drawn:
                 tx.drawn = 0
@@ -50,13 +81,11 @@ class SerialRun:
                 answer = call(tx, *row)
             except BaseException as error:  # whatever it is, it is the caller's: this thread goes on
                 own.clear()
-                job.errors[len(answers)] = error
+                job.errors[len(answers)] = as_answer(error)
                 answers.append(error)
                 continue
             if own:
-                see(own)
-                if also is not None:
-                    also(own)
+                self.take(own, label)
                 own.clear()
             answers.append(answer)
             place += 1

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from boxwork.state import answers, build, job, reservations, sequencer, snapshot, tx, writes
+from boxwork.state import answers, build, bulk, job, reservations, sequencer, snapshot, tx, writes
 from boxwork.state.batch import Entry, Note, Record
 from boxwork.state.lanes import serial
 from boxwork.state.lanes import snapshot as snapshot_lane
@@ -129,6 +129,19 @@ def _dirty_rows_after_error(original: Any) -> Any:
         return place
 
     return run_rows
+
+
+def _no_second_run(original: Any) -> Any:
+    def run(self: bulk.BulkTx, loop: Any, call: Any, rows: Any) -> bool:
+        rows = iter(rows)
+        while not original(self, loop, call, rows):
+            error = self.answers[-1]
+            if not isinstance(error, BaseException):
+                return True
+            self.errors[len(self.answers) - 1] = error
+        return True
+
+    return run
 
 
 def _blind_cut(original: Any) -> Any:
@@ -259,6 +272,19 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "an exception leaves its writes behind",
         ((serial.SerialRun, "run_rows", _dirty_rows_after_error), (serial.SerialRun, "run_one", _dirty_after_error)),
+    ),
+    _bug("many calls leave behind what one of them wrote before it raised", bulk.BulkTx, "_run", _no_second_run),
+    _bug(
+        "many calls draw the same chance",
+        bulk.BulkTx,
+        "_draw",
+        lambda old: lambda self: bulk.draw(self.seed, self._first, self.drawn),
+    ),
+    _bug(
+        "many calls do not see each other",
+        bulk.BulkTx,
+        "_stored",
+        lambda old: lambda self, key: self._data.get(key, ABSENT),
     ),
     _bug("a batch does not see those in flight", sequencer.Sequencer, "cut", _blind_cut),
     _bug(

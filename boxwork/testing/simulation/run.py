@@ -24,6 +24,8 @@ from boxwork.transactions import Transaction
 MS = 1_000 * US
 # Longest run of virtual time.  Unit: ns.  Reason: clients stop after their calls; this ends a run that hangs.
 UNTIL_NS = 60_000 * MS
+# Calls that are handed in together.  Unit: calls.  Reason: enough for them to be run as one (RUN_MIN).
+CROWD = 10
 
 
 @dataclass(slots=True)
@@ -71,6 +73,8 @@ def run(
     for number in range(clients):
         loop.spawn(_client(world, number, ready, stream, calls))
         world.clients += 1
+    loop.spawn(_crowd(world, ready, stream, calls // 2))
+    world.clients += 1
     if faults:
         loop.spawn(_nemesis(world, ready))
     try:
@@ -129,13 +133,13 @@ def _set_up(world: _World, setup: list[Call], ready: Event) -> Process:
     ready.set()
 
 
-def _finish(world: _World, operation: Operation, job: Job) -> None:
+def _finish(world: _World, operation: Operation, job: Job, row: int = 0) -> None:
     world.reruns += job.losses
-    operation.error = job.error or job.errors.get(0)
+    operation.error = job.error or job.errors.get(row)
     operation.finished_ns = world.loop.elapsed_ns
     if operation.error is None:
-        operation.answer = job.answers[0]
-        operation.receipt = job.receipt()
+        operation.answer = job.answers[row]
+        operation.receipt = job.receipt(row)
         if operation.receipt.version > world.last[0]:
             world.last = (operation.receipt.version, operation.receipt.digest)
     elif not isinstance(operation.error, (Refused, StorageError, CommitUnknown, TransactionAborted)):
@@ -173,6 +177,41 @@ def _client(world: _World, number: int, ready: Event, stream: Iterator[Call], ca
             break
         yield int(chance.random() ** 2 * 2 * MS)
     world.clients -= 1
+
+
+def _crowd(world: _World, ready: Event, stream: Iterator[Call], jobs: int) -> Process:
+    """Hands in many calls of one transaction together, as `commit_many` does, and never asks again."""
+    yield ready
+    for number in range(jobs):
+        box, row = next(stream)
+        rows = [row]
+        while len(rows) < CROWD:
+            another, row = next(stream)
+            if another is box:
+                rows.append(row)
+        while world.node is None or not world.node.is_alive:
+            yield MS // 5
+        node, outcome = world.node, world.loop.event()
+        operations = [
+            Operation(box.name, row, world.loop.elapsed_ns, client=1000 + CROWD * number + place)  # each a client of its own
+            for place, row in enumerate(rows)
+        ]
+        world.operations += operations
+        job = Job(box, rows, "serial", lambda part: None)
+        node.hand_in(job)
+        job.done = partial(_part_done, world, operations, outcome)
+        world.loop.after(100 * MS, partial(outcome.set, None))
+        yield outcome
+        yield int(world.loop.random.random() * 2 * MS)
+    world.clients -= 1
+
+
+def _part_done(world: _World, operations: list[Operation], outcome: Event, part: Job) -> None:
+    """A reservation may have split the job; each part is told of."""
+    for index in range(len(part.rows)):
+        _finish(world, operations[part.offset + index], part, index)
+    if all(operation.finished_ns for operation in operations):
+        outcome.set(None)
 
 
 def _here(lane: str) -> Callable[..., Process]:
