@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
@@ -120,6 +120,15 @@ class Inputs:
                 f" {', '.join(self.names) or 'none'}"
             )
         return tuple(row)
+
+    def rows(self, name: str, given: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+        """The rows of many calls, each given as a tuple in the order of the parameters, or a dict by their names."""
+        rows: list[Any] = list(given)
+        if set(map(type, rows)) <= {tuple} and set(map(len, rows)) <= {len(self.names)}:  # loops in C: the usual case
+            return rows
+        return [
+            self.row(name, (), row) if isinstance(row, Mapping) else self.row(name, tuple(row), {}) for row in rows
+        ]
 
     def caller(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, callable as `f(tx, *row)`."""

@@ -56,7 +56,7 @@ class Builder:
             if job.tx is not None:
                 self._validate(job)
             elif not job.unchanged or self._still_unchanged(job):
-                self._run_serial(job)
+                self._run_serial(job, is_last=job is serial[-1])
 
     def batch(self, granted: list[Job]) -> Batch:
         """What came of it."""
@@ -97,12 +97,12 @@ class Builder:
 
     # --- the serial lane
 
-    def _run_serial(self, job: Job) -> None:
+    def _run_serial(self, job: Job, *, is_last: bool) -> None:
         lane = self._machine.counters[job.lane]
         job.first = self._count
         if not (job.once or job.thaws or self._machine.reservations):
             self._serial.repeated = 0
-            self._count = self._serial.run_rows(job, self._count)
+            self._count = self._serial.run_rows(job, self._count, is_last=is_last)
             lane.executions += len(job.rows) + self._serial.repeated
             lane.reruns += self._serial.repeated
         else:

@@ -276,15 +276,7 @@ class Engine:
     ) -> Future[list[Any]]:
         """`commit_many`, without waiting for it."""
         target = self.box_of(box)
-        names, inputs = len(target.inputs.names), target.inputs
-        laid: list[tuple[Any, ...]] = [
-            row
-            if type(row) is tuple and len(row) == names
-            else inputs.row(target.name, (), row)
-            if isinstance(row, Mapping)
-            else inputs.row(target.name, tuple(row), {})
-            for row in rows
-        ]
+        laid = target.inputs.rows(target.name, rows)
         future: Future[list[Any]] = _begun()
         answers: list[Any] = [None] * len(laid)
         if not laid:

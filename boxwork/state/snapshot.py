@@ -70,8 +70,8 @@ class Facts:
             if self._tables:
                 self._index(writes)
             # Deletions are few: one C loop writes everything, a second one takes out what is marked.
-            gone = [key for key, value in writes.items() if value is DELETED]
-            if gone:
+            if DELETED.__class__ in set(map(type, writes.values())):
+                gone = [key for key, value in writes.items() if value is DELETED]
                 for key, value in writes.items():
                     if value is not DELETED:
                         data[key] = value

@@ -331,7 +331,9 @@ def _without_big(value: Any) -> Any:
 def as_stored(decoded: Any) -> Any:
     """What a decoder made of stored values, with its lists as the tuples they were."""
     if decoded.__class__ is list:
-        return tuple([as_stored(member) if member.__class__ is list else member for member in decoded])
+        if list in map(type, decoded):
+            return tuple([as_stored(member) for member in decoded])
+        return tuple(decoded)
     return decoded
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from boxwork.state.bulk import RUN_MIN, BulkTx
+from boxwork.state.bulk import RUN_MAX, RUN_MIN, BulkTx
 from boxwork.state.job import Job, as_answer
 from boxwork.state.order import Key
 from boxwork.state.tx import SerialTx
@@ -43,16 +43,19 @@ class SerialRun:
         self.unsure = {} if unsure is None else unsure
         self.repeated = 0  # runs that did not count
 
-    def take(self, changes: dict[Key, Any], label: str) -> None:
+    def take(self, changes: dict[Key, Any], label: str, *, nobody_follows: bool = False) -> None:
         """Add the changes of one transaction, or of some by one author."""
-        self.seen.update(changes)
-        if self.writes is not self.seen:
-            self.writes.update(changes)
+        self.writes.update(changes)
+        if self.writes is not self.seen and not nobody_follows:
+            self.seen.update(changes)
         if self.authors is not None:
             self.authors.update(dict.fromkeys(changes, label))
 
-    def run_rows(self, job: Job, place: int) -> int:
-        """Run all rows of a job and keep their changes; the first place that is free afterwards."""
+    def run_rows(self, job: Job, place: int, *, is_last: bool = False) -> int:
+        """Run all rows of a job and keep their changes; the first place that is free afterwards.
+
+        After the last job nothing is run in this batch any more.
+        """
         rows, name = job.rows, job.box.name
         if len(rows) < RUN_MIN:
             return self._run_by_one(job, rows, place)
@@ -60,7 +63,10 @@ class SerialRun:
             self.unsure[name] -= 1
             return self._run_by_one(job, rows, place)
         bulk = self.tx.another(BulkTx)
-        is_sure = bulk.run(job.call, rows, place, lambda changes: self.take(changes, job.label))
+        ends = is_last and len(rows) <= RUN_MAX
+        is_sure = bulk.run(
+            job.call, rows, place, lambda changes: self.take(changes, job.label, nobody_follows=ends)
+        )
         job.answers, job.errors = bulk.answers, bulk.errors
         place += bulk.committed
         if is_sure:

@@ -115,7 +115,7 @@ def _dirty_after_error(original: Any) -> Any:
 
 
 def _dirty_rows_after_error(original: Any) -> Any:
-    def run_rows(self: serial.SerialRun, work: job.Job, place: int) -> int:
+    def run_rows(self: serial.SerialRun, work: job.Job, place: int, *, is_last: bool = False) -> int:
         for index, row in enumerate(work.rows):
             self.tx.place, self.tx.drawn = place, 0
             try:
