@@ -199,6 +199,18 @@ class Entry:
 
 
 _PARTS = msgspec.msgpack.Decoder(list[Any])
+_WRITES_ONLY = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes, msgspec.Raw, msgspec.Raw, msgspec.Raw, msgspec.Raw])
+
+
+def writes_of(payload: bytes) -> dict[Key, Any]:
+    """What an entry wrote, for who wants no more of it: a third of the price of `Entry.decode`."""
+    try:
+        parts = _WRITES_ONLY.decode(payload)
+        if parts[0] != FORMAT:
+            raise FormatError(f"an entry has the format {parts[0]}, this version reads {FORMAT}")
+        return _as_writes(parts[3])
+    except (msgspec.DecodeError, ValueError, TypeError) as reason:
+        raise FormatError(f"an entry cannot be read: {reason}") from reason
 
 
 def _as_writes(raw: bytes) -> dict[Key, Any]:

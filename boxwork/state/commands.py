@@ -17,7 +17,7 @@ from cyclopts import App
 
 from boxwork.errors import BadInput, LogCorrupt
 from boxwork.state.engine import FOLDER
-from boxwork.state.explain import explain as explain_receipt
+from boxwork.state.explain import explain_from
 from boxwork.state.logs.disk import DiskLog
 from boxwork.state.logs.files import RealFiles
 from boxwork.state.receipts import Receipt
@@ -55,11 +55,14 @@ def commands(
     """
     app = App(name="state", help="Check the log of facts, and ask it questions.")
 
-    def log() -> DiskLog:
+    def files() -> RealFiles:
         folder = directory() / FOLDER
         if not folder.is_dir():
             raise BadInput(f"{folder} does not exist: nothing was ever committed in {directory()}")
-        return DiskLog(RealFiles(folder, own=False))
+        return RealFiles(folder, own=False)
+
+    def log() -> DiskLog:
+        return DiskLog(files())
 
     def at_hand(boxes: list[str] | None) -> dict[str, Transaction[..., Any]] | None:
         return {**(known or {}), **transactions_of(boxes or [])} or None
@@ -102,7 +105,7 @@ def commands(
         receipt: as `commit(receipt=True)` gave it
         boxes: modules whose transactions are run again, beside those of the packs, to show what was read and written
         """
-        told = explain_receipt(Receipt.parse(receipt), log().read(), boxes=at_hand(boxes))
+        told = explain_from(files(), Receipt.parse(receipt), boxes=at_hand(boxes))
         answer(
             {
                 "transaction": told.transaction,

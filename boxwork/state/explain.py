@@ -5,21 +5,25 @@ The log keeps inputs and notes; what the transaction read and wrote is found by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from boxwork.errors import BadInput, NotFound
 from boxwork.keys import LOG_ROOT
-from boxwork.state.batch import Entry, Record
+from boxwork.state.batch import Entry, Record, writes_of
+from boxwork.state.logs.disk import DiskLog
 from boxwork.state.order import Key
+from boxwork.state.past import Past, TooMany
 from boxwork.state.receipts import Receipt
-from boxwork.state.snapshot import Facts, Snapshot
+from boxwork.state.snapshot import Base, Facts, Snapshot
 from boxwork.state.tx import SerialTx, SnapshotTx
 from boxwork.state.values import ABSENT, DELETED, thaw
 from boxwork.transactions import Transaction
 
 if TYPE_CHECKING:
+    from boxwork.state.logs.files import Files
     from boxwork.state.pipeline import Recent
 
 
@@ -121,22 +125,48 @@ def explain(
 ) -> Explanation:
     """Explain a commit from the log (from its beginning, or after the checkpoint in `facts`).
 
-    Raises `NotFound` if the receipt names no entry of this log.
+    Raises `NotFound` if the receipt names no entry of this log.  It replays what came before: on a long log in files
+    `explain_from` is faster.
     """
-    if receipt.index < 0:
-        raise BadInput(f"{receipt} is of a call that only read: there is nothing about it in the log")
+    _must_have_written(receipt)
     facts = facts if facts is not None else Facts()
     for record in records:
         if record.version < receipt.version:
-            facts.apply(record.version, Entry.decode(record.payload).writes, record.digest)
+            facts.apply(record.version, writes_of(record.payload), record.digest)
             continue
         if record.version == receipt.version and record.digest == receipt.digest:
-            return _explain(receipt, Entry.decode(record.payload), facts, boxes or {})
+            return _explain(receipt, Entry.decode(record.payload), facts, facts.data, boxes or {})
         break
     raise NotFound(f"{receipt} names no entry of this log: is it of another data directory?", version=receipt.version)
 
 
-def _explain(receipt: Receipt, entry: Entry, facts: Facts, boxes: Mapping[str, Transaction[..., Any]]) -> Explanation:
+def explain_from(
+    files: Files,
+    receipt: Receipt,
+    *,
+    boxes: Mapping[str, Transaction[..., Any]] | None = None,
+    within: Callable[[Iterable[Record]], Iterable[Record]] = iter,
+) -> Explanation:
+    """Explain a commit from the files of a log, in milliseconds however long it is.
+
+    What it read is looked up backwards from its entry.  Only for who scans, or reads very much (or stands behind many
+    others in one entry that do), everything before is replayed, which `within` may limit.
+    """
+    _must_have_written(receipt)
+    past = Past(files, receipt)
+    with contextlib.suppress(TooMany):
+        return _explain(receipt, past.entry(), past, past.values, boxes or {})
+    return explain(receipt, within(DiskLog(files).read()), boxes=boxes)
+
+
+def _must_have_written(receipt: Receipt) -> None:
+    if receipt.index < 0:
+        raise BadInput(f"{receipt} is of a call that only read: there is nothing about it in the log")
+
+
+def _explain(
+    receipt: Receipt, entry: Entry, base: Base, data: dict[Key, Any], boxes: Mapping[str, Transaction[..., Any]]
+) -> Explanation:
     told = Explanation(receipt, entry.now_ns, batch_writes=list(entry.writes))
     for note in entry.notes:
         if note.index == receipt.index:
@@ -154,7 +184,7 @@ def _explain(receipt: Receipt, entry: Entry, facts: Facts, boxes: Mapping[str, T
             return told
         last = index == receipt.index
         now_ns, seed = (each.now_ns, each.seed) if each.seed else (entry.now_ns, entry.seed)
-        tx = _Listening(facts, facts.data, changed, now_ns, seed)
+        tx = _Listening(base, data, changed, now_ns, seed)
         tx.place = each.drawn
         answer = box.inputs.caller(box.function)(tx, *map(thaw, each.row))
         changed.update(tx.own)

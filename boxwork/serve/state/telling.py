@@ -10,14 +10,13 @@ from boxwork.errors import BadInput, BoxworkError, Refused, StateInUse, Timeout
 from boxwork.serve.readable import readable, readable_key
 from boxwork.state.batch import Record
 from boxwork.state.engine import FOLDER
-from boxwork.state.explain import Explanation, Preview, explain
-from boxwork.state.logs.disk import DiskLog
+from boxwork.state.explain import Explanation, Preview, explain_from
 from boxwork.state.logs.files import RealFiles
 from boxwork.state.receipts import Receipt
 from boxwork.transactions import Transaction
 
-# An explanation replays the log up to its commit.  Unit: s.  Reason: about 10 million small writes; after that the
-# command line, which has no limit, is the better place to ask.
+# An explanation that must replay the log up to its commit (who scanned, or read very much) may take so long.  Unit: s.
+# Reason: about 10 million small writes; after that the command line, which has no limit, is the better place to ask.
 EXPLAIN_S_MAX = 5.0
 
 
@@ -27,10 +26,7 @@ def explained(work: Any, text: str) -> dict[str, Any]:
     folder = work.node.root / FOLDER
     if not folder.is_dir():
         raise BadInput("nothing was ever committed here, so there is no receipt")
-    log = DiskLog(RealFiles(folder, own=False))
-    if log.first() > 1:
-        raise BadInput("older history was given up (setting state.keep_history): nothing can be explained from it")
-    told = explain(receipt, _within(log.read()), boxes=work.transactions)
+    told = explain_from(RealFiles(folder, own=False), receipt, boxes=work.transactions, within=_within)
     return _explanation(told, work.transactions.get(told.transaction))
 
 
