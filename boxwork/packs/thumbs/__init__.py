@@ -10,7 +10,7 @@ from boxwork import Derivation, Pack, Page, Ref, Setting
 from boxwork.packs.thumbs.album import SUFFIXES
 from boxwork.packs.thumbs.described import DESCRIBED
 from boxwork.packs.thumbs.facts import facts, placeholder
-from boxwork.packs.thumbs.likes import like_photo, unlike_photo
+from boxwork.packs.thumbs.likes import like_photo, likes_of_photo, unlike_photo
 from boxwork.packs.thumbs.spec import SHOWN
 from boxwork.packs.thumbs.thumbnail import mezzanine, thumbnail
 
@@ -36,7 +36,7 @@ PACK = Pack(
     "thumbs",
     "Thumbnails of pictures, and the gallery that shows them.",
     boxes=(thumbnail, mezzanine, facts, placeholder),
-    transactions=(like_photo, unlike_photo),
+    transactions=(like_photo, unlike_photo, likes_of_photo),
     routes=_routes,
     described=DESCRIBED,
     settings=(

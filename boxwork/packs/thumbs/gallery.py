@@ -66,7 +66,7 @@ async def gallery_page(request: Request, studio: Any) -> Response:
         folder.joinpath("gallery.html").read_text("utf-8"),
         styles=[shell.address("thumbs", "gallery.css")],
         modules=[shell.address("thumbs", "gallery.js")],
-        preload=[shell.address("thumbs", name) for name in ("grid.js", "source.js", "viewer.js")],
+        preload=[shell.address("thumbs", name) for name in ("grid.js", "source.js", "viewer.js", "heart.js")],
         data={"version": version, "total": total, "first": 0, "rows": rows, "faults": len(studio.album.faults)},
         tools=folder.joinpath("search.html").read_text("utf-8"),
     )

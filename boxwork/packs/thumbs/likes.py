@@ -28,3 +28,10 @@ def unlike_photo(tx: Any, photo: Ref, person: str) -> int:
     tx.delete(liked)
     tx.add(("photo.likes", str(photo)), -1, min=0)
     return int(tx.get(("photo.likes", str(photo)), 0))
+
+
+@transaction
+def likes_of_photo(tx: Any, photo: Ref, person: str) -> tuple[int, bool]:
+    """How many like a picture, and is this person one of them?  It only reads."""
+    liked = tx.get(("photo.liked", str(photo), person)) is not None
+    return int(tx.get(("photo.likes", str(photo)), 0)), liked

@@ -4,6 +4,7 @@ GET  /thumbs/{spec}/{ref}.{format}    one thumbnail, for ever under this address
 GET  /thumbs/pack?spec=&refs=         many at once, each as soon as it is there
 GET  /thumbs/items?first=&count=&q=   rows of the album by position
 GET  /thumbs/about/{ref}              facts and lineage of one picture
+GET  /thumbs/likes/{ref}?person=      its likes, live (hearts.py)
 POST /thumbs/zip                      a selection as one file
 GET  /faults                          the page that lists what could not be read
 """
@@ -21,6 +22,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from boxwork import Ref, errors
+from boxwork.packs.thumbs import hearts
 from boxwork.packs.thumbs.facts import facts
 from boxwork.packs.thumbs.gallery import faults_page, gallery_page
 from boxwork.packs.thumbs.spec import FORMATS, SHOWN, Spec
@@ -197,6 +199,7 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/thumbs/pack", desk.pack, methods=["GET"]),
         Route("/thumbs/items", desk.items, methods=["GET"]),
         Route("/thumbs/about/{ref}", desk.about, methods=["GET"]),
+        *hearts.routes(work),
         Route("/thumbs/zip", desk.zip, methods=["POST"]),
         Route(ONE, desk.one, methods=["GET"]),
     ]

@@ -1,5 +1,6 @@
 // One picture over the whole window: zoom, pan, previous and next, and where its thumbnail came from.
 
+import { Heart } from "./heart.js";
 import { base, thumbUrl } from "./source.js";
 
 const MOST = 8;              // times the fitted size
@@ -18,6 +19,7 @@ export class Viewer {
     this.dialog = $("viewer");
     this.stage = $("stage");
     this.image = $("photo");
+    this.heart = new Heart();
     this.at = -1;
     this.pointers = new Map();
     this.reset();
@@ -29,6 +31,7 @@ export class Viewer {
     $("zoom-out").onclick = () => this.zoomAt(this.scale / 1.5);
     this.dialog.addEventListener("close", () => {
       document.documentElement.classList.remove("viewing");
+      this.heart.hide();
       this.image.removeAttribute("src");
       if (history.state?.viewer) history.back();
       this.grid.setActive(this.at);
@@ -64,6 +67,7 @@ export class Viewer {
       history.pushState({ viewer: true }, "", `#${ref.slice(0, 16)}`);
     }
     $("viewer-name").textContent = name;
+    this.heart.show(ref);
     $("fault").hidden = true;
     this.image.hidden = false;
     this.image.alt = name;
@@ -159,6 +163,7 @@ export class Viewer {
       ArrowRight: () => this.open(this.at + 1), ArrowLeft: () => this.open(this.at - 1),
       "+": () => this.zoomAt(this.scale * 1.5), "=": () => this.zoomAt(this.scale * 1.5), "-": () => this.zoomAt(this.scale / 1.5),
       0: () => this.zoomAt(1), i: () => this.details($("details").hidden),
+      l: () => this.heart.press(),
     };
     if (event.ctrlKey || event.metaKey || event.altKey || !acts[event.key]) return;
     acts[event.key]();
