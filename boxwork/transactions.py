@@ -126,9 +126,7 @@ class Inputs:
         rows: list[Any] = list(given)
         if set(map(type, rows)) <= {tuple} and set(map(len, rows)) <= {len(self.names)}:  # loops in C: the usual case
             return rows
-        return [
-            self.row(name, (), row) if isinstance(row, Mapping) else self.row(name, tuple(row), {}) for row in rows
-        ]
+        return [self.row(name, (), row) if isinstance(row, Mapping) else self.row(name, tuple(row), {}) for row in rows]
 
     def caller(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, callable as `f(tx, *row)`."""

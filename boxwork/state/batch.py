@@ -199,7 +199,9 @@ class Entry:
 
 
 _PARTS = msgspec.msgpack.Decoder(list[Any])
-_WRITES_ONLY = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes, msgspec.Raw, msgspec.Raw, msgspec.Raw, msgspec.Raw])
+_WRITES_ONLY = msgspec.msgpack.Decoder(
+    tuple[int, int, bytes, bytes, msgspec.Raw, msgspec.Raw, msgspec.Raw, msgspec.Raw]
+)
 
 
 def writes_of(payload: bytes) -> dict[Key, Any]:

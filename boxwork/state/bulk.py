@@ -172,6 +172,7 @@ class BulkTx(SerialTx):
 #
 # One for each number of inputs: a call with its inputs spelled out costs the interpreter half of one with `*row`.
 
+
 def _none(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], keep: Keep) -> None:
     for _ in rows:
         tx._wrote, tx.drawn = False, 0

@@ -16,7 +16,6 @@ from boxwork.state.snapshot import Base, scan
 from boxwork.state.values import ABSENT, DELETED, SMALL, Packed, freeze, unpack
 from boxwork.state.writes import Guard, Kind, Merge, bound_check, check_amount, joined, members_of, merged, number
 
-
 S = TypeVar("S", bound="SerialTx")
 
 

@@ -48,14 +48,17 @@ class Hearts:
         )
 
     async def _look(self, ref: Ref, person: str) -> tuple[int, bool]:
-        found: tuple[int, bool] = await anyio.to_thread.run_sync(
-            lambda: self.work.commit(likes_of_photo, photo=ref, person=person)
-        )
-        return found
+        return await anyio.to_thread.run_sync(self._likes, ref, person)
 
-    async def _events(
-        self, request: Request, ref: Ref, person: str, found: tuple[int, bool]
-    ) -> AsyncIterator[bytes]:
+    def _likes(self, ref: Ref, person: str) -> tuple[int, bool]:
+        try:
+            with self.work.read() as facts:
+                return likes_of_photo(facts, ref, person)
+        except errors.StateInUse:  # another process owns the facts, and answers as well
+            found: tuple[int, bool] = self.work.commit(likes_of_photo, photo=ref, person=person)
+            return found
+
+    async def _events(self, request: Request, ref: Ref, person: str, found: tuple[int, bool]) -> AsyncIterator[bytes]:
         yield f"retry: {RETRY_MS}\n\n".encode() + event(found)
         loop = asyncio.get_running_loop()
         sent_at = loop.time()

@@ -64,9 +64,7 @@ class SerialRun:
             return self._run_by_one(job, rows, place)
         bulk = self.tx.another(BulkTx)
         ends = is_last and len(rows) <= RUN_MAX
-        is_sure = bulk.run(
-            job.call, rows, place, lambda changes: self.take(changes, job.label, nobody_follows=ends)
-        )
+        is_sure = bulk.run(job.call, rows, place, lambda changes: self.take(changes, job.label, nobody_follows=ends))
         job.answers, job.errors = bulk.answers, bulk.errors
         place += bulk.committed
         if is_sure:

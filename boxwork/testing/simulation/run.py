@@ -193,7 +193,9 @@ def _crowd(world: _World, ready: Event, stream: Iterator[Call], jobs: int) -> Pr
             yield MS // 5
         node, outcome = world.node, world.loop.event()
         operations = [
-            Operation(box.name, row, world.loop.elapsed_ns, client=1000 + CROWD * number + place)  # each a client of its own
+            Operation(
+                box.name, row, world.loop.elapsed_ns, client=1000 + CROWD * number + place
+            )  # each a client of its own
             for place, row in enumerate(rows)
         ]
         world.operations += operations
