@@ -96,8 +96,7 @@ def check_keys(keys: list[Any]) -> None:
         sizes = set(map(len, keys))
         if 0 not in sizes and max(sizes) <= 8:  # parts repeat: each is looked at once
             kinds = set(map(type, chain.from_iterable(keys)))
-            parts = set(chain.from_iterable(keys)) if kinds <= _KINDS else {None}
-            if kinds <= _KINDS and all(map(_is_short, parts)):
+            if kinds <= _KINDS and all(map(_is_short, set(chain.from_iterable(keys)))):
                 return
     for key in keys:
         check_key(key)
@@ -108,7 +107,7 @@ _KINDS = {str, int, bytes}
 
 def _is_short(part: str | int | bytes) -> bool:
     """Can eight of them be a key?"""
-    if part.__class__ is int:
+    if isinstance(part, int):
         return -(2**63) <= part < 2**63
     return len(part) <= 96 and part.isascii()
 

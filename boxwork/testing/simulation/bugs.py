@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from boxwork.keys import draw
 from boxwork.state import answers, build, bulk, job, reservations, sequencer, snapshot, tx, writes
 from boxwork.state.batch import Entry, Note, Record
 from boxwork.state.lanes import serial
@@ -278,7 +279,7 @@ BUGS: tuple[Bug, ...] = (
         "many calls draw the same chance",
         bulk.BulkTx,
         "_draw",
-        lambda old: lambda self: bulk.draw(self.seed, self._first, self.drawn),
+        lambda old: lambda self: draw(self.seed, self._first, self.drawn),
     ),
     _bug(
         "many calls do not see each other",
