@@ -1,10 +1,15 @@
-"""Rules that hold for every test: a missing tool is no excuse under CI, and nobody leaves this machine."""
+"""Rules that hold for every test: a missing tool is no excuse under CI, and nobody leaves this machine.
+
+And the one thing that tests of all pages share: a real Chromium.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -65,3 +70,54 @@ def _stay_on_this_machine(event: str, arguments: tuple[Any, ...]) -> None:
 
 # An audit hook sees every socket of this process, whichever library opens it; child processes are not seen.
 sys.addaudithook(_stay_on_this_machine)
+
+
+# --- Chromium
+
+# Headless, and silent towards everybody but the page that is tested.
+CHROMIUM_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
+
+
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Callable[..., Any]]:
+    """Start a Chromium with these flags more; all are closed in the end.
+
+    Of a module and not of the session: Playwright holds an event loop in the thread, where other tests run their own.
+    """
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("needs Debian's chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play, contextlib.ExitStack() as started:
+
+        def start(*more: str) -> Any:
+            one = play.chromium.launch(executable_path=path, args=[*CHROMIUM_FLAGS, *more])
+            started.callback(one.close)
+            return one
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[..., Any]) -> Any:
+    """One Chromium for the tests of a module; each opens a context or page of its own."""
+    return launch()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "launch" in getattr(item, "fixturenames", ()):
+            # Playwright leaves an event loop of its own behind.
+            item.add_marker(pytest.mark.filterwarnings("default::ResourceWarning"))
+            item.add_marker(pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"))

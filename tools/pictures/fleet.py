@@ -51,9 +51,11 @@ def sheet(folder: Path) -> Iterator[str]:
     (folder / "hosts.csv").write_text(f"host,workers\n{rows}")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"csv:http://127.0.0.1:{server.server_port}/hosts.csv"
-    server.shutdown()
-    server.server_close()
+    try:
+        yield f"csv:http://127.0.0.1:{server.server_port}/hosts.csv"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @contextmanager
@@ -62,9 +64,11 @@ def crowd(url: str) -> Iterator[None]:
     process = subprocess.Popen(
         [sys.executable, "-m", "boxwork.packs.fleet.simulator", order], stdout=subprocess.DEVNULL
     )
-    yield
-    process.terminate()
-    process.wait(10)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def until(what: str, holds: Any) -> None:
@@ -99,13 +103,13 @@ def live(page: Any) -> None:
     page.wait_for_selector('#line[data-state="live"]')
 
 
-def shoot(eye: Any, fleet: Any, rollout: int) -> None:
+def shoot(eye: Any, rollout: int, version: int) -> None:
     eye.take("fleet-light", "/fleet", ready=live)
     eye.take("fleet-dark", "/fleet", "dark", ready=live)
     eye.take("fleet-phone", "/fleet", "dark", ready=live, phone=True)
     eye.take("fleet-rollout", f"/fleet/rollouts/{rollout}", whole=True)
     eye.take("fleet-host", "/fleet/hosts/host-00430", whole=True)
-    eye.take("fleet-version", f"/fleet/versions/{fleet.mirror.rollouts[rollout].release}", whole=True)
+    eye.take("fleet-version", f"/fleet/versions/{version}", whole=True)
 
 
 def main() -> None:
@@ -127,7 +131,7 @@ def main() -> None:
                 until("some hosts have the second", lambda: well(fleet, second.number) >= HOSTS // 5)
                 fleet.steer(rollout.number, "paused", who="ada", why="a look at the latencies first")
                 with camera(url) as eye:
-                    shoot(eye, fleet, rollout.number)
+                    shoot(eye, rollout.number, second.number)
 
 
 def well(fleet: Any, number: int) -> int:

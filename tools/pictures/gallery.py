@@ -1,4 +1,4 @@
-"""The gallery, over its own sample of drawn pictures: light, dark, a selection, the viewer with its lineage, a phone."""
+"""The gallery, over a drawn sample: light, dark, a selection, the viewer with its lineage, a phone."""
 
 from __future__ import annotations
 

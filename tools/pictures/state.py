@@ -137,18 +137,18 @@ def main() -> None:
         load = Load(work)
         for thread in load.threads:
             thread.start()
-        with served(work) as url, camera(url) as eye:
-            with eye.page("/state") as watcher:  # somebody looks, so that the lines begin
-                watcher.wait_for_timeout(LOAD_SECONDS * 1000)
-                eye.take("state-light", "/state", ready=is_live)
-                eye.take("state-dark", "/state", "dark", ready=is_live)
-                eye.take("state-phone", "/state", phone=True, ready=is_live)
-                run = "/state/playground?transaction="
-                eye.take("state-playground", f"{run}like", ready=committed)
-                eye.take("state-refused", f"{run}book", "dark", ready=refused)
-                eye.take("state-playground-phone", f"{run}like", phone=True, ready=committed)
-                receipt = work.commit(reprice, shop="north", percent=1, receipt=True)[1]
-                eye.take("state-explain", f"/state/commits?receipt={receipt}", ready=is_live)
+        # Somebody looks, so that the lines begin.
+        with served(work) as url, camera(url) as eye, eye.page("/state") as watcher:
+            watcher.wait_for_timeout(LOAD_SECONDS * 1000)
+            eye.take("state-light", "/state", ready=is_live)
+            eye.take("state-dark", "/state", "dark", ready=is_live)
+            eye.take("state-phone", "/state", phone=True, ready=is_live)
+            run = "/state/playground?transaction="
+            eye.take("state-playground", f"{run}like", ready=committed)
+            eye.take("state-refused", f"{run}book", "dark", ready=refused)
+            eye.take("state-playground-phone", f"{run}like", phone=True, ready=committed)
+            receipt = work.commit(reprice, shop="north", percent=1, receipt=True)[1]
+            eye.take("state-explain", f"/state/commits?receipt={receipt}", ready=is_live)
         load.stopping.set()
         for thread in load.threads:
             thread.join()

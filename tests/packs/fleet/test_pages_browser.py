@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,7 @@ from boxwork.packs.fleet.protocol import Drift, Report
 from boxwork.serve.http import asgi
 from boxwork.serve.server import Server, bind
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium"),
-    # playwright leaves an event loop of its own behind
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
-]
-
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture
@@ -53,25 +44,20 @@ def stage(make_stage: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(params=["desktop", "phone"])
-def page(request: pytest.FixtureRequest, stage: Any) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
+def page(request: pytest.FixtureRequest, stage: Any, browser: Any) -> Iterator[Any]:
     wide = request.param == "desktop"
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        context = browser.new_context(
-            viewport={"width": 1360, "height": 900} if wide else {"width": 390, "height": 844},
-            color_scheme="light" if wide else "dark",
-        )
-        opened = context.new_page()
-        opened.set_default_timeout(15_000)
-        opened.wide = wide
-        faults: list[str] = []
-        opened.on("pageerror", lambda fault: faults.append(str(fault)))
-        opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        yield opened
-        context.close()
-        browser.close()
+    context = browser.new_context(
+        viewport={"width": 1360, "height": 900} if wide else {"width": 390, "height": 844},
+        color_scheme="light" if wide else "dark",
+    )
+    opened = context.new_page()
+    opened.set_default_timeout(15_000)
+    opened.wide = wide
+    faults: list[str] = []
+    opened.on("pageerror", lambda fault: faults.append(str(fault)))
+    opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    yield opened
+    context.close()
     assert [] == faults
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,7 @@ from boxwork.serve.http import asgi
 from boxwork.serve.server import Server, bind
 from tests.packs.images.archive_of_debs import Archive
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium"),
-    # playwright leaves an event loop of its own behind
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
-]
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+pytestmark = pytest.mark.servers
 # Where pictures of the pages go, for people who want to see them.
 PICTURES = os.environ.get("BOXWORK_TEST_PICTURES", "")
 
@@ -49,16 +41,6 @@ def url(debs: Archive) -> Iterator[str]:
         server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
         yield server.start()
         server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture

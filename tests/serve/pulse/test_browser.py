@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +16,6 @@ from boxwork.serve.http import asgi
 from boxwork.serve.server import Server, bind
 
 pytestmark = pytest.mark.servers
-
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-]  # fmt: skip
 FEED = "/pulse?series=feed%7Bvenue%3Dcme%7D"
 # Frames as fast as they can be drawn, instead of 60 a second.
 UNLIMITED = ["--disable-frame-rate-limit", "--disable-gpu-vsync"]
@@ -80,30 +72,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
         stop.set()
         writer.join()
         server.stop()
-
-
-Launch = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def launch() -> Iterator[Launch]:
-    """Start a Chromium with these flags more; all are closed in the end."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play, contextlib.ExitStack() as started:
-
-        def start(*more: str) -> Any:
-            path = shutil.which("chromium") or "chromium"
-            one = play.chromium.launch(executable_path=path, args=[*FLAGS, *more])
-            started.callback(one.close)
-            return one
-
-        yield start
-
-
-@pytest.fixture(scope="module")
-def browser(launch: Launch) -> Any:
-    return launch()
 
 
 Open = Callable[..., Any]
@@ -285,7 +253,9 @@ def ticked(browser: Any, page: Any, view: tuple[int, int]) -> tuple[list[float],
     return shares(frames), shares(clocked)
 
 
-def test_a_tick_takes_less_than_two_milliseconds_of_the_processor(node: tuple[Any, str], launch: Launch) -> None:
+def test_a_tick_takes_less_than_two_milliseconds_of_the_processor(
+    node: tuple[Any, str], launch: Callable[..., Any]
+) -> None:
     """Counted is what the browser's thread used: by the clock a tick takes as long as others have the processor.
 
     99 of 100 ticks have to keep it, in one of three runs: caches that others emptied count as used, too.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -16,18 +15,8 @@ from boxwork import Pack, Ref, transaction
 from boxwork.serve.http import asgi
 from boxwork.serve.server import Server, bind
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium"),
-    # playwright leaves an event loop of its own behind
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.servers
 
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 PAINTED = """(id) => { const c = document.getElementById(id); if (!c.width) return false;
   const p = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; const seen = new Set();
   for (let k = 0; k < p.length; k += 4) if (p[k + 3] > 40) seen.add(`${p[k] >> 4} ${p[k + 1] >> 4} ${p[k + 2] >> 4}`);
@@ -68,16 +57,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
         server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
         yield work, server.start()
         server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture
