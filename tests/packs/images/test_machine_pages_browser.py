@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,8 @@ import boxwork
 from boxwork import asgi
 from boxwork.serve.server import Server, bind
 from tests.packs.images.test_machine_pages import machine
-from tests.packs.images.test_pages_browser import FLAGS
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium"),
-    # playwright leaves an event loop of its own behind
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.servers
 PICTURES = os.environ.get("BOXWORK_TEST_PICTURES", "")
 CONSOLE = b"boxwork: slot b\r\nthe database is not there\r\nboxwork: sick /etc/boxwork/health.d/10-web answered 2\r\n"
 
@@ -36,35 +28,31 @@ def url(tmp_path: Path) -> Iterator[str]:
         server.stop()
 
 
-def test_a_machine_is_read_by_keyboard_in_the_dark_and_on_a_phone(url: str) -> None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.set_default_timeout(30_000)
-        faults: list[str] = []
-        page.on("pageerror", lambda fault: faults.append(str(fault)))
-        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-        page.goto(f"{url}/images/machines")
-        shot(page, "images-machines")
-        page.get_by_role("link", name="web").focus()
-        page.keyboard.press("Enter")
-        page.wait_for_url("**/images/machines/web")
-        assert ["runs"] == page.locator("section table .tag").all_inner_texts()
-        # The last boot is open; the one before opens by keyboard.
-        assert "the database is not there" in page.locator("details[open] pre").inner_text()
-        page.locator("details:not([open]) summary").first.focus()
-        page.keyboard.press("Enter")
-        assert 2 == page.locator("details[open]").count()
-        shot(page, "images-machine-light")
-        page.emulate_media(color_scheme="dark")
-        shot(page, "images-machine-dark")
-        page.set_viewport_size({"width": 390, "height": 844})
-        shot(page, "images-machine-phone-dark")
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-        assert [] == faults
-        browser.close()
+def test_a_machine_is_read_by_keyboard_in_the_dark_and_on_a_phone(browser: Any, url: str) -> None:
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.set_default_timeout(30_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda fault: faults.append(str(fault)))
+    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    page.goto(f"{url}/images/machines")
+    shot(page, "images-machines")
+    page.get_by_role("link", name="web").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/images/machines/web")
+    assert ["runs"] == page.locator("section table .tag").all_inner_texts()
+    # The last boot is open; the one before opens by keyboard.
+    assert "the database is not there" in page.locator("details[open] pre").inner_text()
+    page.locator("details:not([open]) summary").first.focus()
+    page.keyboard.press("Enter")
+    assert 2 == page.locator("details[open]").count()
+    shot(page, "images-machine-light")
+    page.emulate_media(color_scheme="dark")
+    shot(page, "images-machine-dark")
+    page.set_viewport_size({"width": 390, "height": 844})
+    shot(page, "images-machine-phone-dark")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    assert [] == faults
+    page.close()
 
 
 def shot(page: Any, name: str) -> None:

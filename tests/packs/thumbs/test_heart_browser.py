@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,15 +14,8 @@ from boxwork.packs.thumbs.sample import make_sample
 from boxwork.serve.http import asgi
 from boxwork.serve.server import Server, bind
 
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium"),
-    # playwright leaves an event loop of its own behind
-    pytest.mark.filterwarnings("default::ResourceWarning"),
-    pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.servers
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 LIKE = re.compile("/commit/(un)?like_photo$")
 
 
@@ -36,16 +28,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
         yield server.start()
         server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture
