@@ -17,26 +17,12 @@ def _order(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
 DESCRIBED: dict[tuple[str, str], dict[str, Any]] = {
     ("/fleet/versions/{number}", "get"): {"path": {"number": NUMBER}},
     ("/fleet/versions", "post"): _order(["template", "author", "reason"], template=REF, author=TEXT, reason=TEXT),
-    ("/fleet/keys", "post"): _order(["who", "why"], who=TEXT, why=TEXT),
-    ("/fleet/keys/retire", "post"): _order(
-        ["key", "who", "why"], key=TEXT, who=TEXT, why=TEXT, anyway={"type": "boolean"}
-    ),
-    ("/fleet/overrides", "post"): _order(
-        ["scope", "values", "who", "why"],
-        scope=TEXT,
-        values={"type": "object", "additionalProperties": {"type": "string"}},
-        who=TEXT,
-        why=TEXT,
-    ),
-    ("/fleet/overrides/unset", "post"): _order(
-        ["scope", "who", "why"], scope=TEXT, columns={"type": "array", "items": TEXT}, who=TEXT, why=TEXT
-    ),
     ("/fleet/rollouts", "post"): _order(
         ["version", "who"],
         version={"type": "integer", "minimum": 1, "maximum": 10**6},
         who=TEXT,
         why={"type": "string"},
-        only={"type": "string"},
+        only={"type": "string", "pattern": "^[a-z_]{1,40}=[a-z0-9]{1,40}$"},
     ),
     ("/fleet/rollouts/{number}/{action}", "post"): {
         "path": {"number": NUMBER, "action": {"enum": ["pause", "resume", "abort"]}},

@@ -118,7 +118,9 @@ class Desk:
         return json_reply({"public_key": ring.keys[-1], "epoch": fleet.mirror.epoch})
 
     async def keys(self, request: Request) -> Response:
-        """`GET /fleet/keys`: the public keys, which of them are in use, and who decided that."""
+        """`GET /fleet/keys`: the public keys, which of them are in use, and who decided that; `POST` adds one."""
+        if request.method == "POST":
+            return await self.rekey(request)
         fleet = await self._ready()
         return json_reply(await anyio.to_thread.run_sync(fleet.keyring.about))
 
@@ -331,9 +333,8 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/fleet/rollout/{number}", shown.rollout, methods=["GET"], include_in_schema=False),
         Route("/fleet/events", shown.events, methods=["GET"], include_in_schema=False),
         Route("/fleet/key", desk.key, methods=["GET"]),
-        Route("/fleet/keys", desk.keys, methods=["GET"]),
-        Route("/fleet/keys", desk.rekey, methods=["POST"]),
-        Route("/fleet/keys/retire", desk.rekey, methods=["POST"]),
+        Route("/fleet/keys", desk.keys, methods=["GET", "POST"], include_in_schema=False),
+        Route("/fleet/keys/retire", desk.rekey, methods=["POST"], include_in_schema=False),
         Route("/fleet/state", desk.state, methods=["GET"]),
         Route("/fleet/hosts.json", desk.hosts, methods=["GET"]),
         Route("/fleet/about/{host}", desk.about, methods=["GET"]),
@@ -341,8 +342,8 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/fleet/source", desk.check, methods=["POST"]),
         Route("/fleet/versions", desk.publish, methods=["POST"]),
         Route("/fleet/versions/{number}", desk.version, methods=["GET"]),
-        Route("/fleet/overrides", desk.override, methods=["POST"]),
-        Route("/fleet/overrides/unset", desk.unset, methods=["POST"]),
+        Route("/fleet/overrides", desk.override, methods=["POST"], include_in_schema=False),
+        Route("/fleet/overrides/unset", desk.unset, methods=["POST"], include_in_schema=False),
         Route("/fleet/rollouts", desk.start, methods=["POST"]),
         Route("/fleet/rollouts/{number}/{action}", desk.steer, methods=["POST"]),
     ]

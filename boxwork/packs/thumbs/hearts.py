@@ -78,4 +78,4 @@ def event(found: tuple[int, bool]) -> bytes:
 
 
 def routes(work: Any) -> list[BaseRoute]:
-    return [Route("/thumbs/likes/{ref}", Hearts(work).live, methods=["GET"])]
+    return [Route("/thumbs/likes/{ref}", Hearts(work).live, methods=["GET"], include_in_schema=False)]
