@@ -115,6 +115,33 @@ def browser(launch: Callable[..., Any]) -> Any:
     return launch()
 
 
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open a page in a context of its own, made with these options.
+
+    What the browser complains of (an uncaught error, an error in the console) fails the test, but for messages that
+    have a word of `allowed` in them.
+    """
+    faults: list[str] = []
+    with contextlib.ExitStack() as opened:
+
+        def start(*, allowed: tuple[str, ...] = (), timeout_s: float = 15, **options: Any) -> Any:
+            def complain(message: str) -> None:
+                if not any(word in message for word in allowed):
+                    faults.append(message)
+
+            context = browser.new_context(**options)
+            opened.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(1000 * timeout_s)
+            page.on("pageerror", lambda fault: complain(str(fault)))
+            page.on("console", lambda said: complain(said.text) if said.type == "error" else None)
+            return page
+
+        yield start
+    assert [] == faults
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "launch" in getattr(item, "fixturenames", ()):

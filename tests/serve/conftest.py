@@ -12,8 +12,8 @@ import boxwork
 from boxwork.app.work import Work
 from boxwork.box import derivation
 from boxwork.pack import Pack
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.serve.server import Server
+from boxwork.testing.served import served
 
 
 @derivation
@@ -50,10 +50,8 @@ def work(make_work: Callable[..., Work]) -> Work:
 
 @pytest.fixture
 def server(work: Work) -> Iterator[Server]:
-    running = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    running.start()
-    yield running
-    running.stop()
+    with served(work) as running:
+        yield running
 
 
 @pytest.fixture

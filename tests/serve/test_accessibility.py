@@ -9,8 +9,7 @@ import pytest
 
 import boxwork
 from boxwork.packs.thumbs.sample import make_sample
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 
 pytestmark = pytest.mark.servers
 
@@ -25,9 +24,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for item in work.inventory.items(contains="broken").items:
             assert item.ref is not None
             work.inventory.note(item.ref, "it ends in the middle")
-        server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-        yield server.start()
-        server.stop()
+        with served(work) as server:
+            yield server.url
 
 
 def judged(page: Any) -> list[str]:

@@ -15,9 +15,8 @@ import pytest
 from boxwork import Pack, Ref, transaction
 from boxwork.app.work import Work
 from boxwork.keys import ref_of
-from boxwork.serve.http import asgi
 from boxwork.serve.readable import readable
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,8 @@ def work(make_work: Callable[..., Work]) -> Work:
 
 @pytest.fixture(scope="module")
 def client(work: Work) -> Iterator[httpx.Client]:
-    running = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    with httpx.Client(base_url=running.start(), timeout=10) as session:
+    with served(work) as server, httpx.Client(base_url=server.url, timeout=10) as session:
         yield session
-    running.stop()
 
 
 def test_inputs_are_typed_and_the_answer_has_a_receipt(client: httpx.Client, work: Work) -> None:

@@ -16,8 +16,8 @@ from starlette.routing import Route
 from boxwork.pack import Pack
 from boxwork.serve.hot import HotAnswers
 from boxwork.serve.hot_protocol import judge
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.serve.server import Server
+from boxwork.testing.served import served
 
 BODY = b"a public picture " * 600
 HEADERS = {"content-type": "image/webp", "cache-control": "public, max-age=31536000, immutable", "etag": '"v1"'}
@@ -38,11 +38,9 @@ async def echo(request: Request) -> Response:
 def serving(make_work: Any, **settings: Any) -> Iterator[Server]:
     routes = [Route("/hot", hot), Route("/echo", echo, methods=["POST"])]
     work = make_work((Pack("warm", "For the test.", routes=lambda _: list(routes)),), **settings)
-    running = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    running.start()
-    httpx.get(f"{running.url}/hot")  # fills it
-    yield running
-    running.stop()
+    with served(work) as running:
+        httpx.get(f"{running.url}/hot")  # fills it
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 import boxwork
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(320)]
 
@@ -36,9 +35,8 @@ def url(tmp_path: Path) -> Iterator[str]:
         Image.new("RGB", (60, 40), (number * 60, 9, 9)).save(folder / f"{number}.jpg")
     with boxwork.open(tmp_path / "data") as work:
         list(work.inventory.scan(folder))
-        server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-        yield server.start()
-        server.stop()
+        with served(work) as server:
+            yield server.url
 
 
 def test_schemathesis_finds_nothing(url: str, tmp_path: Path) -> None:

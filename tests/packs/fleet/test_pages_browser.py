@@ -15,8 +15,7 @@ from boxwork.packs.fleet.decisions import report
 from boxwork.packs.fleet.overrides import set_over
 from boxwork.packs.fleet.plan import Plan
 from boxwork.packs.fleet.protocol import Drift, Report
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 
 pytestmark = pytest.mark.servers
 
@@ -37,28 +36,20 @@ def stage(make_stage: Any) -> Iterator[Any]:
         report, Report(host="web7", position=made.fleet.mirror.assigned["web7"].position, release=1, state="drifted",
                        drift=drift, drift_count=1)
     )  # fmt: skip
-    server = Server(asgi(made.work), bind("127.0.0.1", 0, 1), made.work.settings)
-    made.url = server.start()
-    yield made
-    server.stop()
+    with served(made.work) as server:
+        made.url = server.url
+        yield made
 
 
 @pytest.fixture(params=["desktop", "phone"])
-def page(request: pytest.FixtureRequest, stage: Any, browser: Any) -> Iterator[Any]:
+def page(request: pytest.FixtureRequest, stage: Any, open_page: Any) -> Any:
     wide = request.param == "desktop"
-    context = browser.new_context(
+    opened = open_page(
         viewport={"width": 1360, "height": 900} if wide else {"width": 390, "height": 844},
         color_scheme="light" if wide else "dark",
     )
-    opened = context.new_page()
-    opened.set_default_timeout(15_000)
     opened.wide = wide
-    faults: list[str] = []
-    opened.on("pageerror", lambda fault: faults.append(str(fault)))
-    opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    yield opened
-    context.close()
-    assert [] == faults
+    return opened
 
 
 def shoot(page: Any, name: str) -> None:

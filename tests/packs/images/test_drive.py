@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import boxwork
-from boxwork import Tree, asgi, errors, ref_of, ref_of_file
+from boxwork import Tree, errors, ref_of, ref_of_file
 from boxwork.packs.images import drive, loader
 from boxwork.packs.images.boot_commands import make_bootable
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 from tests.packs.images.plain_qemu import machine
 from tests.packs.images.roots import CONTENT, CRASHING, SICK, make_root, take_boot_packages
 
@@ -141,9 +141,8 @@ echo "id=$($b cat /etc/machine-id) the node said $said"
 
 
 def test_a_machine_has_a_network_and_asks_a_node(work: Any, tmp_path: Path) -> None:
-    server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    port = server.start().rpartition(":")[2]
-    try:
+    with served(work) as server:
+        port = server.url.rpartition(":")[2]
         folder = tmp_path / "root"
         (folder / "sbin").mkdir(parents=True)
         (folder / "etc").mkdir()
@@ -155,8 +154,6 @@ def test_a_machine_has_a_network_and_asks_a_node(work: Any, tmp_path: Path) -> N
         with machine(path, "-nic", "user,model=virtio") as console:
             told = console.until("id=", "sick ")
             console.until("healthy ", "sick ")
-    finally:
-        server.stop()
     identity = told.split("id=")[1].split()[0]
     said = ref_of(f"machine {identity}".encode())
     assert said in told

@@ -8,9 +8,8 @@ import httpx
 import pytest
 
 import boxwork
-from boxwork import asgi
 from boxwork.packs.images.slots import Boot, Slots
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 
 
 @pytest.fixture
@@ -21,10 +20,8 @@ def work(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def client(work: Any) -> Iterator[httpx.Client]:
-    server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    with httpx.Client(base_url=server.start(), timeout=20) as session:
+    with served(work) as server, httpx.Client(base_url=server.url, timeout=20) as session:
         yield session
-    server.stop()
 
 
 def machine(work: Any, name: str, console: bytes, verdicts: tuple[str, ...]) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import boxwork
-from boxwork import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 from tests.packs.images.test_machine_pages import machine
 
 pytestmark = pytest.mark.servers
@@ -23,17 +22,12 @@ CONSOLE = b"boxwork: slot b\r\nthe database is not there\r\nboxwork: sick /etc/b
 def url(tmp_path: Path) -> Iterator[str]:
     with boxwork.open(tmp_path / "data") as work:
         machine(work, "web", CONSOLE, ("healthy", "healthy", "sick"))
-        server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-        yield server.start()
-        server.stop()
+        with served(work) as server:
+            yield server.url
 
 
-def test_a_machine_is_read_by_keyboard_in_the_dark_and_on_a_phone(browser: Any, url: str) -> None:
-    page = browser.new_page(viewport={"width": 1200, "height": 900})
-    page.set_default_timeout(30_000)
-    faults: list[str] = []
-    page.on("pageerror", lambda fault: faults.append(str(fault)))
-    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+def test_a_machine_is_read_by_keyboard_in_the_dark_and_on_a_phone(open_page: Any, url: str) -> None:
+    page = open_page(timeout_s=30, viewport={"width": 1200, "height": 900})
     page.goto(f"{url}/images/machines")
     shot(page, "images-machines")
     page.get_by_role("link", name="web").focus()
@@ -51,8 +45,6 @@ def test_a_machine_is_read_by_keyboard_in_the_dark_and_on_a_phone(browser: Any, 
     page.set_viewport_size({"width": 390, "height": 844})
     shot(page, "images-machine-phone-dark")
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-    assert [] == faults
-    page.close()
 
 
 def shot(page: Any, name: str) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import boxwork
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 from tests.packs.images.archive_of_debs import Archive
 
 pytestmark = pytest.mark.servers
@@ -38,22 +37,13 @@ def url(debs: Archive) -> Iterator[str]:
         debs.put(
             "hello", "2.0", files={"/usr/share/hello/text": "hello 2\n"}, postinst="echo setting up hello again >&2"
         )
-        server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-        yield server.start()
-        server.stop()
+        with served(work) as server:
+            yield server.url
 
 
 @pytest.fixture
-def page(browser: Any, url: str) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(30_000)
-    faults: list[str] = []
-    opened.on("pageerror", lambda fault: faults.append(str(fault)))
-    opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    yield opened
-    context.close()
-    assert [] == faults
+def page(open_page: Any) -> Any:
+    return open_page(timeout_s=30, viewport={"width": 1200, "height": 900})
 
 
 def shot(page: Any, name: str) -> None:

@@ -17,7 +17,7 @@ import boxwork
 from boxwork import asgi, errors
 from boxwork.packs.images import peers
 from boxwork.packs.images.workshop import Workshop
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 from tests.packs.images.archive_of_debs import Archive
 from tests.packs.images.conftest import recipe_of
 
@@ -31,7 +31,7 @@ BIG = TEXT.format(big="x" * 100_000)
 
 
 @contextlib.contextmanager
-def served(work: Any, change: Callable[[str, bytes], bytes] | None = None) -> Iterator[str]:
+def node(work: Any, change: Callable[[str, bytes], bytes] | None = None) -> Iterator[str]:
     """The node at an address; `change` gets each answer (path, body) and may make another of it."""
     inner = asgi(work)
 
@@ -55,9 +55,8 @@ def served(work: Any, change: Callable[[str, bytes], bytes] | None = None) -> It
 
         await inner(scope, receive, keep)
 
-    server = Server(changed, bind("127.0.0.1", 0, 1), work.settings)
-    yield server.start()
-    server.stop()
+    with served(work, changed) as server:
+        yield server.url
 
 
 @contextlib.contextmanager
@@ -76,7 +75,7 @@ def test_a_second_node_runs_no_step_of_what_the_first_one_built(
 ) -> None:
     monkeypatch.setattr(peers, "LARGE_BYTES", 50_000)  # so that one of the files comes by itself
     first = workshop.builder.build(recipe_of(debs, BIG))
-    with served(work) as url, second(tmp_path, url, workshop.signer.public()) as (other, shop):
+    with node(work) as url, second(tmp_path, url, workshop.signer.public()) as (other, shop):
         built = shop.builder.build(recipe_of(debs, BIG))
         assert ["fetched"] * len(built.steps) == states(built)
         assert (first.tree, first.set) == (built.tree, built.set)
@@ -98,7 +97,7 @@ def test_only_blobs_that_are_missing_come(debs: Archive, work: Any, workshop: Wo
         return body
 
     workshop.builder.build(recipe_of(debs, BIG))
-    with served(work, count) as url, second(tmp_path, url, workshop.signer.public()) as (_, shop):
+    with node(work, count) as url, second(tmp_path, url, workshop.signer.public()) as (_, shop):
         shop.builder.build(recipe_of(debs, BIG))
         assert len(asked) == len(set(asked))
 
@@ -110,7 +109,7 @@ def test_wrong_bytes_are_noticed_by_their_hash_and_the_step_runs_here(
         return body.replace(b"world 1\n", b"WORLD 1\n") if path == "/images/blobs" else body
 
     first = workshop.builder.build(recipe_of(debs, BIG))
-    with served(work, lie) as url, second(tmp_path, url, workshop.signer.public()) as (other, shop):
+    with node(work, lie) as url, second(tmp_path, url, workshop.signer.public()) as (other, shop):
         with caplog.at_level(logging.WARNING, "boxwork.images"):
             built = shop.builder.build(recipe_of(debs, BIG))
         assert "built" in states(built)
@@ -125,7 +124,7 @@ def test_an_answer_of_somebody_who_is_not_trusted_does_not_count(
     workshop.builder.build(recipe_of(debs, BIG))
     with boxwork.open(tmp_path / "third") as third:
         stranger = third.part("images").signer.public()
-    with served(work) as url, second(tmp_path, url, stranger) as (_, shop):
+    with node(work) as url, second(tmp_path, url, stranger) as (_, shop):
         assert {"built"} == set(states(shop.builder.build(recipe_of(debs, BIG))))
         assert "images.peer_keys does not name" in caplog.text
 
@@ -139,7 +138,7 @@ def test_another_root_for_a_key_is_not_what_was_signed(
     def lie(path: str, body: bytes) -> bytes:
         return body.replace(str(first.tree).encode(), str(wrong.tree).encode()) if "/steps/" in path else body
 
-    with served(work, lie) as url, second(tmp_path, url, workshop.signer.public()) as (_, shop):
+    with node(work, lie) as url, second(tmp_path, url, workshop.signer.public()) as (_, shop):
         built = shop.builder.build(recipe_of(debs, BIG))
         assert "built" == states(built)[-1]
         assert first.tree == built.tree
@@ -158,7 +157,7 @@ def test_peers_without_keys_and_addresses_that_are_none_are_refused(tmp_path: Pa
 
 
 def test_only_steps_of_images_are_answered_and_lists_have_a_limit(work: Any, workshop: Workshop) -> None:
-    with served(work) as url:
+    with node(work) as url:
         assert 404 == httpx.get(f"{url}/images/steps/{'0' * 64}").status_code
         assert 400 == httpx.get(f"{url}/images/steps/xyz").status_code
         assert 400 == httpx.post(f"{url}/images/blobs", json=["sha256:" + "0" * 64] * 600).status_code

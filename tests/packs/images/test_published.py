@@ -13,13 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from boxwork import asgi
 from boxwork.packs.images.boot_commands import as_text, make_bootable, root_of_image
 from boxwork.packs.images.debs import deb
 from boxwork.packs.images.gate import passing
 from boxwork.packs.images.initrd import busybox_of
 from boxwork.packs.images.workshop import Workshop
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 from tests.packs.images.archive_of_debs import Archive
 from tests.packs.images.conftest import recipe_of
 from tests.packs.images.roots import take_boot_packages
@@ -37,9 +36,8 @@ pytestmark = [
 
 @pytest.fixture
 def at(work: Any) -> Iterator[str]:
-    server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    yield server.start().removeprefix("http://")
-    server.stop()
+    with served(work) as server:
+        yield server.url.removeprefix("http://")
 
 
 def run(*command: str) -> str:

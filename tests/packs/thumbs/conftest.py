@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 import boxwork
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.serve.server import Server
+from boxwork.testing.served import served
 
 Make = Callable[..., bytes]
 
@@ -59,10 +59,8 @@ def work(tmp_path: Path, folder: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def server(work: Any) -> Iterator[Server]:
-    running = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    running.start()
-    yield running
-    running.stop()
+    with served(work) as running:
+        yield running
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ import pytest
 
 import boxwork
 from boxwork.packs.thumbs.sample import make_sample
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 
 pytestmark = pytest.mark.servers
 
@@ -31,25 +30,17 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (place / "photos" / "000-broken.jpg").write_bytes((place / "photos" / "000-dawn-ridges.jpg").read_bytes()[:3000])
     with boxwork.open(place / "data") as work:
         list(work.inventory.scan(place / "photos"))
-        server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-        yield server.start()
-        server.stop()
+        with served(work) as server:
+            yield server.url
 
 
 @pytest.fixture
-def page(browser: Any, url: str) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
-    opened = context.new_page()
-    opened.set_default_timeout(15_000)
-    faults: list[str] = []
-    opened.on("pageerror", lambda fault: faults.append(str(fault)))
-    opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+def page(open_page: Any, url: str) -> Any:
+    # a broken picture answers 422, and the browser says so in its console; nothing else may go wrong
+    opened = open_page(allowed=("422",), viewport={"width": 1200, "height": 800}, accept_downloads=True)
     opened.goto(url)
     opened.wait_for_function(VISIBLE_DONE)
-    yield opened
-    context.close()
-    # a broken picture answers 422, and the browser says so in its console; nothing else may go wrong
-    assert [fault for fault in faults if "422" not in fault] == []
+    return opened
 
 
 def test_every_visible_picture_shows_and_the_broken_one_is_marked(page: Any) -> None:

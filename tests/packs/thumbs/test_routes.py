@@ -12,6 +12,7 @@ from PIL import Image
 
 from boxwork import Ref, ref_of
 from boxwork.packs.thumbs import PACK
+from boxwork.testing.served import served
 
 
 def rows(client: httpx.Client, **query: Any) -> list[list[str]]:
@@ -205,23 +206,17 @@ def test_it_mounts_below_another_application(work: Any, prefix: str) -> None:
     from starlette.routing import Mount
 
     from boxwork.serve.http import asgi
-    from boxwork.serve.server import Server, bind
 
     outer = Starlette(routes=[Mount(prefix, app=asgi(work))])
-    running = Server(outer, bind("127.0.0.1", 0, 1), work.settings)
-    running.start()
-    try:
-        with httpx.Client(base_url=running.url + prefix, timeout=20) as client:
-            page = client.get("/")
-            assert f'data-base="{prefix}"' in page.text
-            sheet = next(part for part in page.text.split('"') if part.endswith("/gallery.css"))
-            assert sheet.startswith(f"{prefix}/static/")
-            assert httpx.get(running.url + sheet).status_code == 200
-            ref = rows(client)[1][0]
-            assert client.get(f"/thumbs/320/{ref}.webp").status_code == 200
-            assert client.get("/healthz").status_code == 200
-    finally:
-        running.stop()
+    with served(work, outer) as running, httpx.Client(base_url=running.url + prefix, timeout=20) as client:
+        page = client.get("/")
+        assert f'data-base="{prefix}"' in page.text
+        sheet = next(part for part in page.text.split('"') if part.endswith("/gallery.css"))
+        assert sheet.startswith(f"{prefix}/static/")
+        assert httpx.get(running.url + sheet).status_code == 200
+        ref = rows(client)[1][0]
+        assert client.get(f"/thumbs/320/{ref}.webp").status_code == 200
+        assert client.get("/healthz").status_code == 200
 
 
 def test_files_that_could_not_be_read_are_counted_and_listed(client: httpx.Client, work: Any, folder: Path) -> None:

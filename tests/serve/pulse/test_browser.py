@@ -12,8 +12,7 @@ import pytest
 
 import boxwork
 from boxwork.clock import SECOND_NS
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 
 pytestmark = pytest.mark.servers
 FEED = "/pulse?series=feed%7Bvenue%3Dcme%7D"
@@ -55,7 +54,6 @@ TICKS = """async ([width, length]) => {
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
     """A node with two series that somebody feeds, one of them with values below zero."""
     with boxwork.open(tmp_path_factory.mktemp("data")) as work:
-        server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
         feed, path = work.pulse.series("feed", venue="cme"), work.pulse.series("path", src="ny4", dst="cme")
         stop = threading.Event()
 
@@ -68,33 +66,25 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
 
         writer = threading.Thread(target=write)
         writer.start()
-        yield work, server.start()
+        with served(work) as server:
+            yield work, server.url
         stop.set()
         writer.join()
-        server.stop()
 
 
 Open = Callable[..., Any]
 
 
 @pytest.fixture
-def page(node: tuple[Any, str], browser: Any) -> Iterator[Open]:
-    """Open a path of the node; a message of the browser about an error fails the test."""
-    faults: list[str] = []
-    opened: list[Any] = []
+def page(node: tuple[Any, str], open_page: Any) -> Open:
+    """Open a path of the node."""
 
     def go(path: str, **options: Any) -> Any:
-        one = browser.new_page(viewport={"width": 1360, "height": 900}, **options)
-        opened.append(one)
-        one.on("pageerror", lambda fault: faults.append(str(fault)))
-        one.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        one = open_page(allowed=("net::ERR",), viewport={"width": 1360, "height": 900}, **options)
         one.goto(node[1] + path)
         return one
 
-    yield go
-    for one in opened:
-        one.close()
-    assert [] == [fault for fault in faults if "net::ERR" not in fault]
+    return go
 
 
 def filled(page: Any, wanted: str = "Live") -> None:

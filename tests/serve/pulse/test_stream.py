@@ -13,8 +13,8 @@ from boxwork.pulse import Pulse
 from boxwork.pulse.interval import Interval
 from boxwork.serve.pulse.overview import Overview
 from boxwork.serve.pulse.stream import events
-from boxwork.serve.server import Server, bind
 from boxwork.testing.clock import FakeClock
+from boxwork.testing.served import served
 
 FEED = "feed{venue=cme}"
 
@@ -73,15 +73,15 @@ def test_a_listener_that_left_is_forgotten(pulse: Pulse) -> None:
 
 
 def test_a_browser_that_comes_back_says_where_it_was(app: Any, clock: FakeClock) -> None:
-    running = Server(app, bind("127.0.0.1", 0, 1), app.state.work.settings)
-    url = running.start()
     headers = {"last-event-id": str(clock.now_ns() - 5 * SECOND_NS)}
-    with httpx.stream("GET", f"{url}/pulse/live", params={"series": FEED}, headers=headers, timeout=10) as answer:
+    with (
+        served(app.state.work, app) as server,
+        httpx.stream("GET", f"{server.url}/pulse/live", params={"series": FEED}, headers=headers, timeout=10) as answer,
+    ):
         assert "text/event-stream; charset=utf-8" == answer.headers["content-type"]
         lines = answer.iter_lines()
         told = json.loads(next(line for line in lines if line.startswith("data: "))[6:])
     assert 4 == len(told["ticks"])
-    running.stop()
     # how long somebody looked is not a latency of this route
     assert not [info for info in app.pulse.catalog() if info.name.label("route") == "/pulse/live"]
 

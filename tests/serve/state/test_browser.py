@@ -12,8 +12,7 @@ import pytest
 
 import boxwork
 from boxwork import Pack, Ref, transaction
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 
 pytestmark = pytest.mark.servers
 
@@ -53,24 +52,14 @@ THEATRE = Pack("theatre", "Transactions for the tests.", transactions=(book, fil
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
-    with boxwork.open(tmp_path_factory.mktemp("state") / "data", packs=[THEATRE]) as work:
-        server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-        yield work, server.start()
-        server.stop()
+    with boxwork.open(tmp_path_factory.mktemp("state") / "data", packs=[THEATRE]) as work, served(work) as server:
+        yield work, server.url
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1200, "height": 800})
-    opened = context.new_page()
-    opened.set_default_timeout(15_000)
-    faults: list[str] = []
-    opened.on("pageerror", lambda fault: faults.append(str(fault)))
-    opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    yield opened
-    context.close()
+def page(open_page: Any) -> Any:
     # a refusal is a 409, and the browser says so in its console; nothing else may go wrong
-    assert [] == [fault for fault in faults if "409" not in fault and "400" not in fault]
+    return open_page(allowed=("409", "400"), viewport={"width": 1200, "height": 800})
 
 
 def playground(page: Any, url: str, name: str) -> None:

@@ -11,9 +11,8 @@ import pytest
 
 from boxwork import Pack, transaction
 from boxwork.app.work import Work
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
 from boxwork.serve.state.activity import Activity
+from boxwork.testing.served import served
 
 
 @transaction
@@ -51,10 +50,8 @@ def work(make_work: Callable[..., Work]) -> Work:
 
 @pytest.fixture(scope="module")
 def client(work: Work) -> Iterator[httpx.Client]:
-    running = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    with httpx.Client(base_url=running.start(), timeout=10) as session:
+    with served(work) as server, httpx.Client(base_url=server.url, timeout=10) as session:
         yield session
-    running.stop()
 
 
 def test_a_preview_shows_everything_and_changes_nothing(client: httpx.Client) -> None:

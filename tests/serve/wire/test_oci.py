@@ -11,8 +11,7 @@ import pytest
 
 from boxwork.content.repositories import DOCKER_MANIFEST, MANIFEST_BYTES_MAX, OCI_INDEX, OCI_MANIFEST
 from boxwork.keys import ref_of
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 from tests.serve.wire.images import LAYER, Image, descriptor, push, push_blob, push_manifest
 
 IMAGE = Image({"hello": b"#!/bin/sh\necho hello\n"})
@@ -288,12 +287,10 @@ def test_who_may_not_come_in_is_told_in_the_registry_shape(client: httpx.Client)
 
 def test_only_so_many_uploads_are_open_at_once(make_work: Callable[..., Any]) -> None:
     work = make_work(serve__push_open_max=2)
-    server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    with httpx.Client(base_url=server.start(), timeout=10) as client:
+    with served(work) as server, httpx.Client(base_url=server.url, timeout=10) as client:
         locations = [begin(client) for _ in range(2)]
         full = client.post("/v2/demo/app/blobs/uploads/")
         assert code(full) == (503, "TOOMANYREQUESTS")
         assert full.headers["retry-after"] == "1"
         client.delete(locations[0])
         begin(client)
-    server.stop()

@@ -18,6 +18,7 @@ from boxwork.packs.fleet.agent_settings import AgentSettings
 from boxwork.packs.fleet.counter import There
 from boxwork.serve.http import asgi
 from boxwork.serve.server import Server, bind
+from boxwork.testing.served import served
 
 EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
 
@@ -49,10 +50,8 @@ def site(stage: Any, papers: Path) -> Iterator[Server]:
     stage.reopen(
         **{"serve.certificate": str(papers / "server.pem"), "serve.certificate_key": str(papers / "server.key")}
     )
-    server = Server(asgi(stage.work), bind("127.0.0.1", 0, 1), stage.work.settings)
-    server.start()
-    yield server
-    server.stop()
+    with served(stage.work) as server:
+        yield server
 
 
 def test_an_agent_becomes_what_a_node_with_a_certificate_says(
