@@ -15,19 +15,26 @@ Recorder: TypeAlias = Callable[[str, str, int], Callable[[int], None]]
 Admits: TypeAlias = Callable[[str, str], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HotAnswer:
-    """`whole` is the 200 after its first line: headers, empty line, body; `unchanged` the same of the 304."""
+    """`whole` is the 200 after its first line: headers, empty line, body; `unchanged` the same of the 304.
+
+    `asked` is set by whoever answers with it, and keeps it from going the next time that something has to.
+    """
 
     etag: bytes
     whole: bytes
     unchanged: bytes
     record_whole: Callable[[int], None]
     record_unchanged: Callable[[int], None]
+    asked: bool = False
 
 
 class HotAnswers:
-    """Path (raw bytes, no query) → answer; the least recently used go first.  Used on the event loop only.
+    """`GET path` (raw bytes, no query) → answer.  Used on the event loop only.
+
+    The oldest go first, but what was asked for since it was last looked at stays: the second chance of clock paging.
+    It is as good as the least recently used for a set of pictures, and an answer need not move in an order.
 
     `admits(peer, host)` says whether somebody may have what is public; None turns the hot path off.
     """
@@ -42,7 +49,8 @@ class HotAnswers:
 
     def offer(self, path: bytes, route: str, etag: str, headers: Mapping[str, str], body: bytes) -> None:
         """Keep the answer to `GET path` ready.  Only for what anybody may have, for ever."""
-        if self.admits is None or len(body) > self.item_bytes_max or path in self.answers:
+        begin = b"GET " + path
+        if self.admits is None or len(body) > self.item_bytes_max or begin in self.answers:
             return
         lines = [f"{name}: {value}\r\n" for name, value in headers.items() if name.lower() != "content-length"]
         entity = "".join(line for line in lines if not line.lower().startswith("content-type:"))
@@ -53,17 +61,21 @@ class HotAnswers:
             self.recorder(route, "GET", 200),
             self.recorder(route, "GET", 304),
         )
-        self.answers[path] = answer
+        if len(answer.whole) > self.bytes_max:
+            return
         self.bytes_held += len(answer.whole)
         while self.bytes_held > self.bytes_max:
-            _, oldest = self.answers.popitem(last=False)
-            self.bytes_held -= len(oldest.whole)
+            oldest, held = self.answers.popitem(last=False)
+            if held.asked:
+                held.asked = False
+                self.answers[oldest] = held
+            else:
+                self.bytes_held -= len(held.whole)
+        self.answers[begin] = answer
 
     def get(self, path: bytes) -> HotAnswer | None:
-        answer = self.answers.get(path)
-        if answer is not None:
-            self.answers.move_to_end(path)
-        return answer
+        """The answer to `GET path`."""
+        return self.answers.get(b"GET " + path)
 
     def drop(self) -> None:
         """Forget all: after a change of who may read what."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +11,14 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.server import ServerState
 
 from boxwork.pack import Pack
+from boxwork.serve import hot_protocol
 from boxwork.serve.hot import HotAnswers
 from boxwork.serve.hot_protocol import judge
 from boxwork.serve.server import Server
@@ -276,13 +281,120 @@ def test_hot_answers_stay_within_their_bytes() -> None:
     answers = HotAnswers(3000, 2000, lambda *_: lambda _: None, lambda peer, host: True)
     for name in "abcd":
         answers.offer(name.encode(), "/x", '"t"', {}, b"x" * 900)
-    assert list(answers.answers) == [b"b", b"c", b"d"]
-    answers.get(b"b")
+    assert list(answers.answers) == [b"GET b", b"GET c", b"GET d"]
+    kept = answers.get(b"b")
+    assert kept is not None
+    kept.asked = True
     answers.offer(b"e", "/x", '"t"', {}, b"x" * 900)
-    assert list(answers.answers) == [b"d", b"b", b"e"]
+    assert list(answers.answers) == [b"GET d", b"GET b", b"GET e"]
     answers.offer(b"big", "/x", '"t"', {}, b"x" * 2001)
     assert answers.get(b"big") is None
     assert answers.bytes_held == sum(len(kept.whole) for kept in answers.answers.values())
+
+
+def test_what_is_asked_for_stays_and_a_chance_is_given_once() -> None:
+    answers = HotAnswers(3000, 2000, lambda *_: lambda _: None, lambda peer, host: True)
+    for name in "abc":
+        answers.offer(name.encode(), "/x", '"t"', {}, b"x" * 900)
+    for kept in answers.answers.values():
+        kept.asked = True
+    answers.offer(b"d", "/x", '"t"', {}, b"x" * 900)  # all had been asked for: the oldest goes, and all may go next
+    assert list(answers.answers) == [b"GET b", b"GET c", b"GET d"]
+    answers.offer(b"e", "/x", '"t"', {}, b"x" * 900)
+    assert list(answers.answers) == [b"GET c", b"GET d", b"GET e"]
+
+
+def test_an_answer_larger_than_everything_that_may_be_held_is_not_kept() -> None:
+    answers = HotAnswers(1000, 2000, lambda *_: lambda _: None, lambda peer, host: True)
+    answers.offer(b"small", "/x", '"t"', {}, b"x" * 100)
+    answers.offer(b"large", "/x", '"t"', {}, b"x" * 1500)
+    assert list(answers.answers) == [b"GET small"]
+
+
+def test_what_one_request_was_allowed_another_on_its_connection_is_not(hot_server: Server) -> None:
+    plain = b"GET /hot HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: xy\r\n\r\n"
+    for block, status in ((b"Host: evil.test\r\nAccept: xy", 403), (b"Host: 127.0.0.1\r\nRange: b=0", 200)):
+        with connect(hot_server) as raw:
+            odd = b"GET /hot HTTP/1.1\r\n" + block + b"\r\n\r\n"
+            assert len(odd) == len(plain)  # nothing but the bytes tells them apart
+            for _ in range(2):
+                raw.sendall(plain)
+                assert "x-way" not in answer(raw)[1]
+                raw.sendall(odd)
+                found, headers, _ = answer(raw)
+                assert (found, headers.get("x-way")) == (status, None if status == 403 else "long")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET /hot HTTP/1.1 HTTP/1.1", b"GET  /hot HTTP/1.1", b"GET /hot  HTTP/1.1", b" GET /hot HTTP/1.1",
+        b"GET /hot HTTP/1.2", b"get /hot HTTP/1.1", b"GET /hot\tHTTP/1.1", b"GET /hot",
+    ],
+)  # fmt: skip
+def test_an_odd_request_line_is_never_hot(hot_server: Server, line: bytes) -> None:
+    with connect(hot_server) as raw:
+        raw.sendall(line + b"\r\nHost: 127.0.0.1\r\n\r\n")
+        raw.settimeout(1)
+        try:
+            _, headers, _ = answer(raw)
+        except (EOFError, TimeoutError):
+            return
+        assert "x-request-id" not in headers or headers.get("x-way") == "long"
+
+
+class Sink(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def test_a_hot_answer_takes_few_calls_and_judges_a_block_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[bytes] = []
+    monkeypatch.setattr(hot_protocol, "judge", lambda block: (judged.append(block), judge(block))[1])
+    answers = HotAnswers(10_000, 10_000, lambda *_: [].append, lambda peer, host: True)
+    answers.offer(b"/hot", "/hot", '"v1"', HEADERS, b"body")
+
+    async def calls_of_one() -> tuple[int, bytes]:
+        made: Any = hot_protocol.hot_protocol(answers, "mark")
+        config = uvicorn.Config(lambda scope: None, log_config=None)
+        config.load()
+        state = ServerState()
+        state.default_headers = [(b"date", b"today")]
+        protocol = made(config, state, {})
+        sink = Sink()
+        protocol.connection_made(sink)
+        for _ in range(3):
+            protocol.data_received(GET)
+        sink.written = b""
+        calls: list[str] = []
+        sys.setprofile(lambda frame, event, arg: calls.append(event) if event in ("call", "c_call") else None)
+        protocol.data_received(GET)
+        sys.setprofile(None)
+        protocol.connection_lost(None)
+        return len(calls) - 1, sink.written  # the last one is of `setprofile`
+
+    calls, written = asyncio.run(calls_of_one())
+    assert written.startswith(b"HTTP/1.1 200 OK\r\ndate: today\r\nx-request-id: mark")
+    assert written.endswith(b"\r\n\r\nbody")
+    assert 1 == len(judged)
+    # what a request costs is calls: two of ours, the two clocks, the transport's three, and the dict, the guard, the
+    # hop; a look-up or a copy more shows in bench/edge_hot.py as a twentieth
+    assert calls <= 12
 
 
 def test_hot_requests_are_hops_too(hot_server: Server) -> None:
