@@ -7,6 +7,7 @@ a look costs is the source's affair: a collection with a change stream only asks
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -26,6 +27,8 @@ AHEAD = 2
 FAULTS_KEPT = 20
 # A look at a source takes at most this part of the time: 100,000 files are looked at in 0.35 s, then every 7 s.
 LOOK_SHARE = 0.05
+# A count under way looks up once a page of the list; a server that keeps it waiting is left to itself.  Unit: seconds.
+COUNT_ENDS_S = 2.0
 # Stands for never, where `inventory.rescan_remote_s` is 0.  Unit: seconds.
 YEAR_S = 365 * 86_400
 
@@ -113,6 +116,31 @@ def take_in(
         flight.cancel()
     tally.spent_ns = monotonic_ns() - started
     return tally
+
+
+@contextlib.contextmanager
+def counted(work: Work, source: str) -> Iterator[Callable[[], int | None]]:
+    """Counts the source beside its scan: a function that answers how many items it has, None while nobody knows."""
+    whole: list[int] = []
+    ended = threading.Event()
+
+    def count() -> None:
+        number = 0
+        # who is away is told by the scan, and a bar without an end is a bar
+        with contextlib.suppress(BoxworkError):
+            for so_far in work.inventory.expected(source, suffixes=tuple(_preparing(work))):
+                number = so_far
+                if ended.is_set():
+                    return
+            whole.append(number)
+
+    thread = threading.Thread(target=count, name="boxwork-count", daemon=True)
+    thread.start()
+    try:
+        yield lambda: whole[0] if whole else None
+    finally:
+        ended.set()
+        thread.join(COUNT_ENDS_S)
 
 
 class _Watched:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -17,7 +18,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from boxwork.clock import SECOND_NS, monotonic_ns
 from boxwork.errors import BoxworkError
+
+# The pace of a long command is that of the last minute, from marks half a second apart.  Unit: ns.
+MARK_NS, PACE_NS = SECOND_NS // 2, 60 * SECOND_NS
+# Where nobody sees a bar, a log does not fill with one.  Unit: ns.
+SAY_NS = 30 * SECOND_NS
 
 
 class Output:
@@ -68,33 +75,64 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[Bar]:
-        """A bar on a terminal; elsewhere the same calls show nothing."""
+        """A bar on a terminal with how fast it goes and how long it will; elsewhere a line every half minute."""
         if self.as_json or not self.err.is_terminal:
-            yield Bar(None)
+            yield Bar(None, lambda text: self.say(f"{what}: {text}"))
             return
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}"),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[note]}"),
         )
         with Progress(*columns, console=self.err, transient=True) as progress:
-            progress.add_task(what, total=None, note="")
-            yield Bar(progress)
+            progress.add_task(what, total=None, note="", pace="")
+            yield Bar(progress, self.say)
 
 
 class Bar:
-    """How far one long command is."""
+    """How far one long command is.  Without a terminal, `say` hears of it now and then."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(
+        self, progress: Progress | None, say: Callable[[str], None], now_ns: Callable[[], int] = monotonic_ns
+    ) -> None:
         self._progress = progress
+        self._say = say
+        self._now_ns = now_ns
+        # (when, how many were done), the oldest within the window first
+        self._marks: deque[tuple[int, int]] = deque([(now_ns(), 0)])
+        self._said_ns = now_ns()
+        self._pace = ""
 
     def at(self, done: int, total: int | None = None, *, note: str = "") -> None:
         """`done` of `total` (None: nobody knows) are through."""
+        now_ns = self._now_ns()
+        if now_ns - self._marks[-1][0] >= MARK_NS:
+            self._marks.append((now_ns, done))
+            while len(self._marks) > 2 and now_ns - self._marks[1][0] >= PACE_NS:
+                self._marks.popleft()
+            self._pace = pace(done - self._marks[0][1], now_ns - self._marks[0][0], None if not total else total - done)
         if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=done, total=total, note=note)
+            self._progress.update(self._progress.task_ids[0], completed=done, total=total, note=note, pace=self._pace)
+        elif now_ns - self._said_ns >= SAY_NS:
+            self._said_ns = now_ns
+            of = f"{done:,}" if total is None else f"{done:,} of {total:,}"
+            self._say(", ".join(filter(None, (of, self._pace, note))))
+
+
+def pace(done: int, spent_ns: int, left: int | None) -> str:
+    """How fast it goes and how long the rest will take: "85/s, 17 min left"."""
+    rate = done * SECOND_NS / max(1, spent_ns)
+    text = f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+    if left is None or left < 0 or not done:
+        return text
+    seconds = left / rate
+    if seconds < 60:
+        return f"{text}, {seconds:.0f} s left"
+    return f"{text}, {seconds / 60:.0f} min left" if seconds < 7200 else f"{text}, {seconds / 3600:.1f} h left"
 
 
 def human_bytes(count: float) -> str:

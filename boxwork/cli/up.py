@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 
 from boxwork.app.work import Work
 from boxwork.cli.boxes import own_pack
-from boxwork.cli.intake import Tally, take_in, watch
+from boxwork.cli.intake import Tally, counted, take_in, watch
 from boxwork.cli.program import Context
 from boxwork.content.sources.source import address_of, is_address
 from boxwork.errors import BadInput, StorageError
@@ -63,10 +63,11 @@ def register(app: App, context: Context) -> None:
         """True if it was taken in; a source that is away is said, and looked for again while the server runs."""
         label = source.partition("?")[0] if is_address(source) else Path(source).name or source
         try:
-            with output.progress(f"taking in {label}") as bar:
+            with output.progress(f"taking in {label}") as bar, counted(work, source) as whole:
 
                 def tell(tally: Tally) -> None:
-                    bar.at(tally.seen, note=f"{tally.computed} computed, {tally.remembered} remembered")
+                    note = f"{tally.computed} computed, {tally.remembered} remembered"
+                    bar.at(tally.seen, whole(), note=note + (f", {tally.failed} failed" if tally.failed else ""))
 
                 tally = take_in(work, source, stop, tell, workers=os.cpu_count() or 1)
         except StorageError as error:

@@ -137,6 +137,16 @@ class Inventory:
         ends = tuple(suffix.lower().encode() for suffix in suffixes)
         return Scan(self._database, opened, folder, ends, follow, tuple(within)).run(progress)
 
+    def expected(
+        self, source: str | os.PathLike[str], *, suffixes: Sequence[str] = (), follow: bool = False
+    ) -> Iterator[int]:
+        """How many items a scan will come by, for who shows how far it is: more and more, the last is all of them.
+
+        It lists the source by itself (of a collection, it asks the server); raises what `scan` raises.
+        """
+        ends = tuple(suffix.lower().encode() for suffix in suffixes)
+        return self._source(_root(source)).count(ends, follow)
+
     def look(
         self, source: str | os.PathLike[str], mark: object = None, *, suffixes: Sequence[str] = (), follow: bool = False
     ) -> Look:

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from boxwork.content.inventory_rows import (
     HIDDEN,
@@ -30,6 +30,8 @@ from boxwork.keys import Ref, ref_of_digest
 WINDOW = 64
 # Items written in one durable transaction, and told together.
 BATCH = 64
+# Of what may be read ahead, the part that waits to be written; the other is being read.  Unit: 1 part of so many.
+BATCH_PART = 2
 State = Literal["new", "known", "changed", "gone", "unreadable"]
 Progress = Callable[[int, int], None]
 Change = tuple[State, Row]
@@ -68,8 +70,12 @@ class Scan:
         self._seen: set[bytes] = set()
         self._closed: list[bytes] = []  # directories that could not be listed: what lies there is not gone
         self._batch: list[Change] = []
-        self._running: deque[Future[Change]] = deque()
+        # being read, and how large each is thought to be
+        self._running: deque[tuple[Future[Change], int]] = deque()
+        self._running_bytes = 0
+        self._batch_bytes = 0
         self._bytes = 0
+        self._read = 0
 
     def run(self, progress: Progress | None) -> Iterator[Seen]:
         files = 0
@@ -88,7 +94,7 @@ class Scan:
                 if progress is not None and files % BATCH == 0:
                     progress(files, self._bytes)
             yield from self._settle(0)
-            yield from write(self._database, self._folder, self._batch)
+            yield from self._write()
             yield from forget(
                 self._database, self._folder, self._seen, self._closed, self._suffixes, within=self._within
             )
@@ -113,19 +119,32 @@ class Scan:
         elif known is not None and known.digest and known.is_still(listed.facts):
             return Seen(os.fsdecode(listed.path), ref_of_digest(known.digest), "known", "", item_id(key).hex())
         else:
-            self._running.append(pool.submit(read, self._source, listed.path, known))
+            size = listed.facts.size
+            if size < 0:  # it is told when it is read: as those before it
+                size = self._bytes // max(1, self._read)
+            self._running.append((pool.submit(read, self._source, listed.path, known, listed.held), size))
+            self._running_bytes += size
         return None
 
     def _settle(self, limit: int) -> Iterator[Seen]:
-        """Wait until no more than `limit` files are being read."""
-        while len(self._running) > limit:
-            change = self._running.popleft().result()
+        """Wait until no more than `limit` files are being read, and no more bytes than the source wants."""
+        bytes_max = self._source.ahead_bytes_max // BATCH_PART
+        while len(self._running) > limit or (bytes_max and len(self._running) > 1 and self._running_bytes > bytes_max):
+            running, size = self._running.popleft()
+            self._running_bytes -= size
+            change = running.result()
+            self._read += 1
             self._bytes += change[1].size
+            self._batch_bytes += change[1].size
             self._batch.append(change)
-            if len(self._batch) >= BATCH:
-                yield from write(self._database, self._folder, self._batch)
+            if len(self._batch) >= BATCH or (bytes_max and self._batch_bytes > bytes_max):
+                yield from self._write()
         if len(self._batch) >= BATCH:
-            yield from write(self._database, self._folder, self._batch)
+            yield from self._write()
+
+    def _write(self) -> Iterator[Seen]:
+        yield from write(self._database, self._folder, self._batch)
+        self._batch_bytes = 0
 
     def _unhide(self) -> None:
         """What was taken out by hand and is gone is not hidden when it comes again."""
@@ -134,9 +153,9 @@ class Scan:
             self._database.update(lambda edit: [edit.delete(HIDDEN, key) for key in gone])
 
 
-def read(source: Source, path: bytes, known: Row | None) -> Change:
+def read(source: Source, path: bytes, known: Row | None, held: Any = None) -> Change:
     """Read one file whole, in a thread, and say what has become of it."""
-    row = source.digest(path)
+    row = source.digest(path, held)
     if not row.digest:
         return "unreadable", row
     if known is None or not known.digest:

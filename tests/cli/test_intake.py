@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 import time
@@ -13,7 +14,8 @@ from PIL import Image
 
 import boxwork
 from boxwork.app.work import Work
-from boxwork.cli.intake import Tally, take_in, watch
+from boxwork.cli.intake import Tally, counted, take_in, watch
+from boxwork.errors import StorageError
 
 # How long a change may take to be noticed on a loaded machine; looks are every 50 ms here.  Unit: seconds.
 PATIENCE_S = 30
@@ -139,3 +141,42 @@ def test_why_a_photo_cannot_be_shown_is_listed_until_it_can(watched: Watched) ->
     assert "broken" in faults()[0][1]
     (watched.folder / "0.png").write_bytes(good)
     watched.until(lambda: not faults())
+
+
+def test_a_source_is_counted_beside_its_scan(work: Work, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(2100):
+        (folder / f"{number}.jpg").touch()
+    (folder / "notes.txt").touch()
+    assert [1000, 2000, 2100] == list(work.inventory.expected(folder, suffixes=[".JPG"]))
+    with counted(work, str(folder)) as whole:
+        deadline = time.monotonic() + 20
+        while whole() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert 2100 == whole()
+
+
+def test_a_source_that_cannot_be_counted_has_no_end_and_does_not_hold_up_who_leaves(work: Work) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def forever(source: str, *, suffixes: object) -> Iterator[int]:
+        for number in itertools.count(1000, 1000):
+            entered.set()
+            leave.wait(20)
+            yield number
+
+    def away(source: str, *, suffixes: object) -> Iterator[int]:
+        raise StorageError("it is away")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work.inventory, "expected", away)
+        with counted(work, "s3://bucket") as whole:
+            assert whole() is None
+        patch.setattr(work.inventory, "expected", forever)
+        with counted(work, "s3://bucket") as whole:
+            assert entered.wait(20)
+            assert whole() is None
+            leave.set()
+    assert not any(thread.name == "boxwork-count" for thread in threading.enumerate())

@@ -19,8 +19,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from boxwork.clock import SECOND_NS
 from boxwork.content.inventory_rows import Row, unreadable_row
 from boxwork.content.inventory_walk import wanted
-from boxwork.content.sources.recent import Recent
-from boxwork.content.sources.source import Known, Listed, Look, left, stamp
+from boxwork.content.sources.recent import AHEAD_BYTES_MAX, Recent
+from boxwork.content.sources.source import Known, Listed, Look, counted, left, stamp
 from boxwork.content.sources.spool import fetched
 from boxwork.content.store import as_file
 from boxwork.content.tree_index import Facts
@@ -76,6 +76,7 @@ class Bucket:
 
     # A request waits for the network most of its time.
     readers = 8
+    ahead_bytes_max = AHEAD_BYTES_MAX
     looks_are_cheap = False
 
     def __init__(self, place: BucketAddress, recent: Recent) -> None:
@@ -120,7 +121,10 @@ class Bucket:
         except (BaseError, OSError) as reason:
             raise self._error(reason) from reason
 
-    def digest(self, path: bytes) -> Row:
+    def count(self, suffixes: tuple[bytes, ...], follow: bool) -> Iterator[int]:
+        return counted(self._objects(suffixes))
+
+    def digest(self, path: bytes, held: object = None) -> Row:
         import obstore
         from obstore.exceptions import BaseError
 
@@ -130,9 +134,9 @@ class Bucket:
         except FileNotFoundError:
             return unreadable_row(path, "it is gone")
         except (BaseError, OSError) as reason:
-            if is_refused(reason):
-                return unreadable_row(path, f"the bucket does not give it out: {first_line(reason)}")
-            raise self._error(reason) from reason
+            if not is_refused(reason):
+                self.check()  # raises if it is the server: one object that fails does not end a scan
+            return unreadable_row(path, f"the bucket does not give it out: {first_line(reason)}")
         with file:
             facts = _facts(found.meta)
             if facts.size <= self._recent.one_bytes_max:

@@ -30,7 +30,7 @@ from boxwork.clock import Clock
 from boxwork.content.inventory_rows import Row, unreadable_row
 from boxwork.content.sources.documents import Document, Picture, identity_of, pictures, spelled, value_at
 from boxwork.content.sources.fetching import Fetching, NotThere
-from boxwork.content.sources.recent import Recent
+from boxwork.content.sources.recent import AHEAD_BYTES_MAX, Recent
 from boxwork.content.sources.source import Known, Listed, Look, address_of, left, stamp
 from boxwork.content.sources.spool import fetched
 from boxwork.content.store import as_file
@@ -100,12 +100,14 @@ class Collection:
 
     # Most of the time of a reader is spent waiting for the network.
     readers = 8
+    ahead_bytes_max = AHEAD_BYTES_MAX
 
     def __init__(self, place: CollectionAddress, clock: Clock, recent: Recent) -> None:
         self.place = place
         self.address = str(place)
         self._recent = recent
         self._lock = threading.Lock()
+        self._connecting = threading.Lock()
         self._client: Any = None
         self._fetching: Fetching | None = None
         self._stream: Any = None
@@ -156,6 +158,11 @@ class Collection:
             for found in self._find({"_id": {"$in": asked}}) if asked else ():
                 yield from self._listed(found)
 
+    def count(self, suffixes: tuple[bytes, ...], follow: bool) -> Iterator[int]:
+        """Documents, which the server knows without looking; one may have no picture, or several."""
+        with self._errors():
+            yield self._documents().estimated_document_count()
+
     def _unchanged(self, document: Document, known: Known) -> list[Listed]:
         """What is known of a document whose version is as it was; nothing if it has to be asked for."""
         version = value_at(document, self.place.options["version"])
@@ -171,7 +178,7 @@ class Collection:
             except NotThere as reason:
                 yield Listed(picture.path, None, str(reason))
             else:
-                yield Listed(picture.path, facts)
+                yield Listed(picture.path, facts, "", picture)
 
     def _pictures(self, document: Document) -> Iterator[Picture]:
         options = self.place.options
@@ -186,9 +193,10 @@ class Collection:
 
     # --- reading
 
-    def digest(self, path: bytes) -> Row:
+    def digest(self, path: bytes, held: Picture | None = None) -> Row:
+        """`held` is what the list had: bytes in the document came with it, and are not asked for again."""
         with self._errors():
-            picture = self._picture(path)
+            picture = self._picture(path) if held is None else held
             if picture is None:
                 return unreadable_row(path, "its document has changed; the next scan tries again")
             try:
@@ -286,9 +294,10 @@ class Collection:
         return self._database()[self.place.collection]
 
     def _database(self) -> Any:
-        if self._client is None:
-            self._client = client_of(self.place)
-        return self._client[self.place.database]
+        with self._connecting:
+            if self._client is None:
+                self._client = client_of(self.place)
+            return self._client[self.place.database]
 
     def _fetch(self) -> Fetching:
         if self._fetching is None:

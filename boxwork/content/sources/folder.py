@@ -10,7 +10,7 @@ from typing import BinaryIO
 from boxwork.clock import Clock
 from boxwork.content.inventory_rows import Row, unreadable_row
 from boxwork.content.inventory_walk import glance, walk
-from boxwork.content.sources.source import Known, Listed, Look, left
+from boxwork.content.sources.source import Known, Listed, Look, counted, left
 from boxwork.content.tree_index import facts_of, is_racy
 from boxwork.errors import BadInput
 from boxwork.keys import Ref, ref_of_file
@@ -21,6 +21,7 @@ class Folder:
 
     # Two threads hash (it leaves the interpreter lock to others) while another walks; a disk is not faster with more.
     readers = 2
+    ahead_bytes_max = 0  # the system keeps what was read last, and keeps much
     looks_are_cheap = True
 
     def __init__(self, address: str, clock: Clock) -> None:
@@ -44,7 +45,10 @@ class Folder:
             if not within or path.startswith(tuple(within)):
                 yield Listed(path, None if status is None else facts_of(status), problem)
 
-    def digest(self, path: bytes) -> Row:
+    def count(self, suffixes: tuple[bytes, ...], follow: bool) -> Iterator[int]:
+        return counted(walk(self.root, suffixes, follow))
+
+    def digest(self, path: bytes, held: object = None) -> Row:
         """A file that changes meanwhile is racy: the next look reads it again."""
         read_at_ns = self._clock.now_ns()
         try:

@@ -9,6 +9,9 @@ from boxwork.settings import MiB
 
 # Of one node; a thumbnail of a photo is made from bytes that were fetched once.  Unit: bytes.
 RECENT_BYTES_MAX = 64 * MiB
+# What a scan may have read and not told yet: what is told is prepared next, from bytes that should still be here.  The
+# rest is for what is being prepared.  Unit: bytes.
+AHEAD_BYTES_MAX = 40 * MiB
 # A larger one would push out all others.  Unit: bytes.
 ONE_BYTES_MAX = 16 * MiB
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from boxwork.clock import Clock
@@ -28,14 +28,20 @@ from boxwork.keys import Ref, part_digest
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # Facts of what tells its size only when it is read.
 SIZE_UNKNOWN = -1
+# Who counts is asked whether to go on so often.  Unit: items.
+COUNTED = 1000
 
 
 class Listed(NamedTuple):
-    """One item as the source lists it.  `facts` is None if it cannot be looked at, `problem` then says why."""
+    """One item as the source lists it.  `facts` is None if it cannot be looked at, `problem` then says why.
+
+    `held` is what the source has in hand of it and need not ask for again: its own, given back to `digest`.
+    """
 
     path: bytes
     facts: Facts | None
     problem: str = ""
+    held: Any = None
 
 
 class Look(NamedTuple):
@@ -62,6 +68,8 @@ class Source(Protocol):
     address: str
     # How many items are read at once.
     readers: int
+    # How much may have been read before it is told; 0: as much as there is.  Unit: bytes.
+    ahead_bytes_max: int
 
     @property
     def looks_are_cheap(self) -> bool:
@@ -82,8 +90,15 @@ class Source(Protocol):
         """
         ...
 
-    def digest(self, path: bytes) -> Row:
-        """Read one item whole: its row, or one with the reason why it cannot be read."""
+    def count(self, suffixes: tuple[bytes, ...], follow: bool) -> Iterator[int]:
+        """How many items a listing would have, for who shows how far a scan is: more and more, the last is all.
+
+        It may be off by what is passed over, or counted by the server.
+        """
+        ...
+
+    def digest(self, path: bytes, held: Any = None) -> Row:
+        """Read one item whole: its row, or one with the reason why it cannot be read.  `held` came with the list."""
         ...
 
     def open(self, row: Row, ref: Ref) -> tuple[BinaryIO, Row]:
@@ -143,6 +158,15 @@ def open_source(address: str, clock: Clock, recent: Recent) -> Source:
     from boxwork.content.sources.folder import Folder
 
     return Folder(address, clock)
+
+
+def counted(items: Iterable[object]) -> Iterator[int]:
+    """How many there are so far, a thousand at a time, and at the end."""
+    number = 0
+    for number, _ in enumerate(items, 1):
+        if number % COUNTED == 0:
+            yield number
+    yield number
 
 
 def left(ref: Ref, path: str, why: str) -> BlobMissing:

@@ -15,6 +15,7 @@ from boxwork.content.sources.spool import MEMORY_BYTES_MAX
 from boxwork.database import Database
 from boxwork.errors import BadInput, BlobMissing, StorageError
 from boxwork.keys import ref_of
+from boxwork.settings import MiB
 from boxwork.testing.stores import seaweedfs
 
 prefixes = iter(f"shop {number}/photos" for number in range(10_000))
@@ -67,6 +68,7 @@ def test_a_bucket_is_taken_in_and_served(inventory, source, put):
     assert {"a.jpg": "new", "2024/b ü.PNG": "new", "large.jpg": "new"} == states(
         inventory, source, suffixes=(".jpg", ".png")
     )
+    assert [3] == list(inventory.expected(source, suffixes=(".jpg", ".png")))
     for data in (b"a", b"b", large):
         assert data == inventory.get(ref_of(data))
         assert len(data) == inventory.size(ref_of(data))
@@ -133,6 +135,81 @@ def test_what_was_read_for_its_digest_is_not_fetched_again_for_its_thumbnail(inv
     inventory.get(ref_of(b"a" * 1000))
     inventory.get(ref_of(b"a" * 1000))
     assert [1] == asked
+
+
+@pytest.mark.servers
+def test_large_photos_are_told_while_they_are_still_in_memory(inventory, source, put, monkeypatch):
+    import obstore
+
+    photos = {f"{number:02}.jpg": bytes([number]) * (3 * MiB) for number in range(40)}
+    for path, data in photos.items():
+        put(path, data)
+    asked = []
+    real = obstore.get
+    monkeypatch.setattr(obstore, "get", lambda *arguments, **options: asked.append(1) or real(*arguments, **options))
+    for seen in inventory.scan(source):  # who prepares a photo reads it when it is told
+        assert photos[seen.path] == inventory.get(seen.ref)
+    assert len(photos) == len(asked)
+
+
+@pytest.mark.servers
+def test_one_object_that_the_server_fails_to_give_does_not_end_the_scan(inventory, source, put, monkeypatch):
+    import obstore
+    from obstore.exceptions import GenericError
+
+    for name in "abc":
+        put(f"{name}.jpg", name.encode())
+    real = obstore.get
+
+    def get(store, path, **options):
+        if path == "b.jpg":
+            raise GenericError("503, a disk of it is broken")
+        return real(store, path, **options)
+
+    monkeypatch.setattr(obstore, "get", get)
+    told = {seen.path: (seen.state, seen.reason) for seen in inventory.scan(source)}
+    assert [("new", "")] * 2 == [told["a.jpg"], told["c.jpg"]]
+    assert "unreadable" == told["b.jpg"][0]
+    assert "a disk of it is broken" in told["b.jpg"][1]
+    assert ["b.jpg"] == [item.name for item in inventory.items(faulty=True).items]
+    monkeypatch.setattr(obstore, "get", real)
+    assert {"a.jpg": "known", "b.jpg": "new", "c.jpg": "known"} == states(inventory, source)
+
+
+@pytest.mark.servers
+def test_a_server_that_goes_away_in_the_middle_ends_the_scan_and_the_next_one_reads_the_rest(
+    inventory, source, put, monkeypatch
+):
+    import obstore
+    from obstore.exceptions import GenericError
+
+    for number in range(200):
+        put(f"{number:03}.jpg", b"%d" % number)
+    asked = []
+    real, real_list = obstore.get, obstore.list
+
+    def gone(*arguments, **options):
+        raise GenericError("connection refused")
+
+    def get(store, path, **options):
+        asked.append(path)
+        if len(asked) > 150:
+            monkeypatch.setattr(obstore, "list", gone)
+            gone()
+        return real(store, path, **options)
+
+    monkeypatch.setattr(obstore, "get", get)
+    with pytest.raises(StorageError, match="whether the server runs"):
+        states(inventory, source)
+    taken = inventory.count()
+    assert 64 <= taken <= 150
+    assert [] == inventory.items(faulty=True).items
+    monkeypatch.setattr(obstore, "list", real_list)
+    del asked[:]
+    monkeypatch.setattr(obstore, "get", lambda *arguments, **options: asked.append(1) or real(*arguments, **options))
+    again = list(states(inventory, source).values())
+    assert [taken, 200 - taken] == [again.count("known"), again.count("new")]
+    assert 200 - taken == len(asked)
 
 
 @pytest.mark.servers

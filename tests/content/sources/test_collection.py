@@ -72,6 +72,7 @@ def test_bytes_gridfs_files_and_paths_become_items(inventory, database, source, 
         ]
     )
     found = list(inventory.scan(source + f"&name=title&folder={tmp_path / 'media'}", suffixes=(".jpg", ".png")))
+    assert [6] == list(inventory.expected(source))
     assert {"new"} == {seen.state for seen in found}
     expected = {PNG, b"in GridFS" * 100_000, b"a wave", b"one", b"two"}
     assert {ref_of(data) for data in expected} == {seen.ref for seen in found}
@@ -82,6 +83,18 @@ def test_bytes_gridfs_files_and_paths_become_items(inventory, database, source, 
     assert {"stored.jpg", "wave.jpg", "several.jpg"} <= {name.rpartition("/")[2] for name in names}
     assert any(name.endswith(".png") for name in names)
     assert {"known"} == {seen.state for seen in inventory.scan(source + f"&name=title&folder={tmp_path / 'media'}")}
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("options", ["", "&version=updated"])
+def test_bytes_that_came_with_the_list_are_not_asked_for_again(inventory, database, source, monkeypatch, options):
+    database.products.insert_many([{"photo": PNG + bytes([number]), "updated": 1} for number in range(100)])
+    monkeypatch.setattr(collection_source.Collection, "_picture", lambda self, path: pytest.fail(f"asks for {path!r}"))
+    assert {"new"} == set(states(inventory, source + options).values())
+    database.products.update_one({}, {"$set": {"photo": PNG, "updated": 2}})
+    again = list(states(inventory, source + options).values())
+    assert {"known": 99, "changed": 1} == {state: again.count(state) for state in set(again)}
+    assert PNG == inventory.get(ref_of(PNG))
 
 
 @pytest.mark.servers
