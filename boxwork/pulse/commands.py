@@ -430,6 +430,11 @@ def _paths(running: agents.Agent, lines: list[agents.PathLine]) -> Table:
     notes = [f"{name}: {reason}" for name, reason in sorted(running.failures.items())]
     if listener is not None and listener.refused:
         notes.append(f"{listener.refused} datagrams or lines refused: neither measured datagrams nor statsd timings")
+    if listener is not None and listener.dropped:
+        notes.append(
+            f"{listener.dropped} datagrams came and were dropped by this host's kernel before they were read:"
+            " give the agent more of a core, or raise net.core.rmem_max"
+        )
     if notes:
         table.caption = "; ".join(notes)
     return table

@@ -42,23 +42,28 @@ class Message(ctypes.Structure):
 
 
 class Slots:
-    """Room for `count` datagrams of `size` bytes."""
+    """Room for `count` datagrams: of each the first `head` bytes, and apart from them up to `rest` more.
 
-    def __init__(self, count: int, size: int) -> None:
-        self.data = np.zeros((count, size), np.uint8)
+    The heads of a batch stand side by side.  Rows with room for whole datagrams would put each on a page of its own,
+    and in so few sets of the processor's cache that a batch pushes itself out: 5 to 8 % more for a datagram.
+    """
+
+    def __init__(self, count: int, head: int, rest: int = 0) -> None:
+        self.heads = np.zeros((count, head), np.uint8)
+        self.rests = np.zeros((count, rest), np.uint8)
         self._control = np.zeros((count, CONTROL_BYTES), np.uint8)
-        self._vectors = (Vector * count)()
-        #: What the system call is given; each message points at its row of `data` and of the control buffers.
+        parts = [self.heads, self.rests] if rest else [self.heads]
+        self._vectors = (Vector * (count * len(parts)))()
+        #: What the system call is given; each message points at its rows of `heads`, `rests` and the control buffers.
         self.messages = (Message * count)()
-        vectors = np.frombuffer(memoryview(self._vectors).cast("B"), np.uint64).reshape(count, 2)
-        vectors[:, 0] = _addresses(self.data)
-        vectors[:, 1] = size
+        vectors = np.frombuffer(memoryview(self._vectors).cast("B"), np.uint64).reshape(count, len(parts), 2)
+        for place, part in enumerate(parts):
+            vectors[:, place, 0] = _addresses(part)
+            vectors[:, place, 1] = part.shape[1]
         each = ctypes.sizeof(Message)
         raw = np.frombuffer(memoryview(self.messages).cast("B"), np.uint8).reshape(count, each)
-        _field(raw, Header.vector, np.uint64)[:] = ctypes.addressof(self._vectors) + ctypes.sizeof(Vector) * np.arange(
-            count, dtype=np.uint64
-        )
-        _field(raw, Header.vector_length, np.uint64)[:] = 1
+        _field(raw, Header.vector, np.uint64)[:] = _addresses(vectors)
+        _field(raw, Header.vector_length, np.uint64)[:] = len(parts)
         _field(raw, Header.control, np.uint64)[:] = _addresses(self._control)
         self._lengths = _field(raw, Message.length, np.uint32)
         self._control_lengths = _field(raw, Header.control_length, np.uint64)
@@ -86,7 +91,7 @@ class Slots:
         self._control_lengths[:] = 0
 
 
-def _addresses(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def _addresses(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     return rows.ctypes.data + np.uint64(rows.strides[0]) * np.arange(len(rows), dtype=np.uint64)
 
 

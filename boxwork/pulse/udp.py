@@ -55,8 +55,11 @@ RESTART_BEHIND = 1 << 16
 STREAMS_MAX = 4096
 
 _MSG_WAITFORONE = 0x10000
+# source: asm-generic/socket.h and linux/sock_diag.h: nine u32, the last says how many datagrams found no room.
+_SO_MEMINFO, _MEMINFO, _MEMINFO_DROPS = 55, struct.Struct("@9I"), 8
 _TIMEVAL = struct.Struct("@ll")
 
+Bytes: TypeAlias = npt.NDArray[np.uint8]
 Lengths: TypeAlias = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
 
 
@@ -117,6 +120,7 @@ class UdpListener:
         self.paths = dict(paths or {})
         self.datagrams = 0
         self.refused = 0
+        self._dropped = 0
         self.kernel_stamps = False
         self._now = (clock or pulse.clock).now_ns
         self._streams: dict[int, _Stream] = {}
@@ -137,6 +141,20 @@ class UdpListener:
                 self.socket.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
                 return
 
+    @property
+    def dropped(self) -> int:
+        """Datagrams that this host had received and its kernel had no room for: our loss, not the network's.
+
+        They are among the lost of their streams as soon as a later one arrives; for statsd, which has no sequence,
+        this is all that is known.  0 where the kernel does not tell.
+        """
+        try:
+            told = self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+            self._dropped = int(_MEMINFO.unpack(told)[_MEMINFO_DROPS])
+        except (OSError, struct.error):  # not Linux, or closed: what was known last
+            pass
+        return self._dropped
+
     def start(self) -> UdpListener:
         target = self._read_portable if self._portable else self._read_batches
         self._thread = threading.Thread(target=target, name="boxwork-pulse-udp", daemon=True)
@@ -148,6 +166,7 @@ class UdpListener:
         if self._thread is not None:
             self._thread.join(5.0)
             self._thread = None
+        self._dropped = self.dropped
         self.socket.close()
 
     def __enter__(self) -> UdpListener:
@@ -159,7 +178,7 @@ class UdpListener:
     # --- reading
 
     def _read_batches(self) -> None:
-        slots = Slots(BATCH, DATAGRAM_BYTES)
+        slots = Slots(BATCH, datagram.HEADER.size, DATAGRAM_BYTES - datagram.HEADER.size)
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             self.kernel_stamps = True
@@ -180,7 +199,8 @@ class UdpListener:
                 if not self._stop.is_set():
                     self.pulse.aggregator._fault("the UDP reader", OSError(reason, os.strerror(reason)))
                 break
-            self.take(slots.data[:count], slots.lengths(count), slots.received(count, now), now)
+            heads, rests = slots.heads[:count], slots.rests[:count]
+            self.take(heads, rests, slots.lengths(count), slots.received(count, now), now)
             slots.reset(count)
             self._settle_now_and_then()
             woken, before = before, monotonic_ns()
@@ -222,29 +242,30 @@ class UdpListener:
                 with contextlib.suppress(OSError):
                     self.socket.settimeout(PATIENCE_US / 1e6)
             if count:
-                self.take(data[:count], lengths[:count], received[:count], now_ns())
+                heads, rests = data[:count, : datagram.HEADER.size], data[:count, datagram.HEADER.size :]
+                self.take(heads, rests, lengths[:count], received[:count], now_ns())
                 self._settle_now_and_then()
         self._settle(True)
 
     # --- understanding
 
-    def take(self, data: npt.NDArray[np.uint8], lengths: Lengths, received: Times, now_ns: int) -> None:
-        """Record a batch: a row of `data` for each datagram, its length and its time of arrival."""
-        self._understand(data, lengths, received, now_ns)
-        self.datagrams += len(data)
+    def take(self, heads: Bytes, rests: Bytes, lengths: Lengths, received: Times, now_ns: int) -> None:
+        """Record a batch: of each datagram the first 24 bytes, the rest, the length and the time of arrival."""
+        self._understand(heads, rests, lengths, received, now_ns)
+        self.datagrams += len(heads)
 
-    def _understand(self, data: npt.NDArray[np.uint8], lengths: Lengths, received: Times, now_ns: int) -> None:
+    def _understand(self, first: Bytes, rests: Bytes, lengths: Lengths, received: Times, now_ns: int) -> None:
         # Three numbers are a header: its first is equal in all samples of one stream, and usually there is but one.
-        words = data[:, : datagram.HEADER.size].view("<u8")
-        first = int(words[0, 0])
+        words = first.view("<u8")
+        mark = int(words[0, 0])
         if (
-            first & 0xFFFFFFFF == datagram.SAMPLE_MARK
+            mark & 0xFFFFFFFF == datagram.SAMPLE_MARK
             and lengths.min() >= datagram.HEADER.size
-            and (words[:, 0] == first).all()
+            and (words[:, 0] == mark).all()
         ):
-            self._take_stream(first >> 32, words[:, 1], words[:, 2].view("<i8"), received, now_ns)
+            self._take_stream(mark >> 32, words[:, 1], words[:, 2].view("<i8"), received, now_ns)
             return
-        heads = data[:, : datagram.HEADER.size].view(datagram.HEADER_TYPE)[:, 0]
+        heads = first.view(datagram.HEADER_TYPE)[:, 0]
         ours = (heads["magic"] == datagram.MAGIC) & (heads["version"] == datagram.VERSION)
         ours &= lengths >= datagram.HEADER.size
         single = ours & (heads["kind"] == datagram.SAMPLE)
@@ -254,10 +275,10 @@ class UdpListener:
         if packed.any():
             for number in np.unique(heads["stream"][packed]).tolist():
                 mine = np.flatnonzero(packed & (heads["stream"] == number))
-                self._take_packed(number, data, lengths, heads["sequence"], received, mine, now_ns)
+                self._take_packed(number, rests, lengths, heads["sequence"], received, mine, now_ns)
         self.refused += int((ours & ~single & ~packed).sum())
         for place in np.flatnonzero(~ours).tolist():
-            self._take_text(data[place, : lengths[place]].tobytes())
+            self._take_text((first[place].tobytes() + rests[place].tobytes())[: lengths[place]])
 
     def _take_single(self, heads: npt.NDArray[Any], received: Times, now_ns: int) -> None:
         streams = heads["stream"]
@@ -284,7 +305,7 @@ class UdpListener:
     def _take_packed(
         self,
         number: int,
-        data: npt.NDArray[np.uint8],
+        rests: Bytes,
         lengths: Lengths,
         sequences: npt.NDArray[np.uint64],
         received: Times,
@@ -301,7 +322,7 @@ class UdpListener:
         ends = sequences[places] + samples.astype(np.uint64)
         stream.arrived(int(sequences[places].min()), int(ends.max()), int(samples.sum()))
         for each in np.unique(samples).tolist():
-            rows = data[places[samples == each], datagram.HEADER.size : datagram.HEADER.size + 8 * each]
+            rows = rests[places[samples == each], : 8 * each]
             stream.wire.record_array(rows.view("<i8").reshape(-1))
         stream.reader.record_array(now_ns - received[places])
 

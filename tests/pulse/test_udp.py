@@ -94,11 +94,13 @@ def test_batches_have_the_kernels_time_stamp(listener: UdpListener) -> None:
         assert listener.kernel_stamps
 
 
-def rows(*datagrams: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def rows(*datagrams: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     data = np.zeros((len(datagrams), DATAGRAM_BYTES), np.uint8)
     for place, one in enumerate(datagrams):
         data[place, : len(one)] = np.frombuffer(one, np.uint8)
-    return data, np.array([len(one) for one in datagrams]), np.zeros(len(datagrams), np.int64)
+    head = datagram.HEADER.size
+    lengths = np.array([len(one) for one in datagrams])
+    return data[:, :head].copy(), data[:, head:].copy(), lengths, np.zeros(len(datagrams), np.int64)
 
 
 @pytest.fixture
@@ -178,13 +180,30 @@ def test_datagrams_gather_only_as_long_as_the_kernels_buffer_allows(quiet: UdpLi
     assert quiet._gather_ns() * 1_000_000 <= room * 1_000_000_000 // 2
 
 
+def test_what_found_the_kernels_buffer_full_is_told_apart(quiet: UdpListener) -> None:
+    if quiet._portable:
+        pytest.skip("the kernel tells it on Linux")
+    quiet.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for number in range(100):
+            sender.sendto(datagram.sample(7, number, 0), ("127.0.0.1", quiet.port))
+    dropped = quiet.dropped
+    assert 0 < dropped < 100
+    with quiet:
+        arrived(quiet, 100 - dropped)
+        send(quiet, datagram.sample(7, 100, 0))
+        arrived(quiet, 101 - dropped)
+        assert dropped == lost(quiet.pulse.series("path", stream="7", part="wire"), dropped)
+    assert dropped == quiet.dropped
+
+
 def test_a_flood_is_read_in_few_calls() -> None:
     calls: list[int] = []
 
     class Counting(UdpListener):
-        def take(self, data: np.ndarray, *rest: object) -> None:
-            calls.append(len(data))
-            super().take(data, *rest)  # type: ignore[arg-type]
+        def take(self, heads: np.ndarray, *rest: object) -> None:
+            calls.append(len(heads))
+            super().take(heads, *rest)  # type: ignore[arg-type]
 
     with Counting(Pulse(threaded=False)) as listener:
         if not listener._portable:
