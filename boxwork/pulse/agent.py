@@ -18,12 +18,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from boxwork.clock import MILLISECOND_NS, Clock, SystemClock
+from boxwork.errors import BadInput
 from boxwork.pulse.clock_quality import kernel_error_us
 from boxwork.pulse.probes import EchoProbe, Probe, Responder, Target, Unanswered, open_probe
+from boxwork.pulse.query import Reader
 from boxwork.pulse.recorder import Pace, Pulse, Series
 from boxwork.pulse.series_name import SeriesName
-from boxwork.pulse.sinks.sink import Sink
+from boxwork.pulse.sinks.memory import MemorySink
+from boxwork.pulse.sinks.sink import Row, Sink
 from boxwork.pulse.udp import Path, UdpListener
+from boxwork.settings import MiB
+
+PATHS = ("path", "path.oneway")
 
 # Five questions a second and target: p99 within a minute rests on 300 samples, at 24 bytes each.  Unit: seconds.
 PERIOD_SECONDS = 0.2
@@ -35,6 +41,10 @@ SLOW_ROUNDS = 5
 PERIOD_NS_MAX = 10_000 * MILLISECOND_NS
 # Each target has a thread, mostly asleep.  Unit: targets.
 TARGETS_MAX = 256
+# Beyond these a question is no measurement: a thread cannot ask more often, and nobody waits longer.  Unit: seconds.
+PERIOD_SECONDS_MIN, PERIOD_SECONDS_MAX = 0.001, 3600.0
+# What the table shows of the last minute, kept here: 256 targets with three series each take 24 MB.
+OWN_BYTES_MAX = 32 * MiB
 # How often a thread looks whether it shall end.  Unit: seconds.
 PATIENCE_SECONDS = 0.2
 
@@ -51,6 +61,7 @@ class PathLine:
     p50_ms: float
     p99_ms: float
     coverage: float
+    failure: str = ""
 
 
 class Agent:
@@ -73,13 +84,21 @@ class Agent:
         self.pulse = pulse
         self.targets = [Target.parse(target) if isinstance(target, str) else target for target in targets][:TARGETS_MAX]
         self._clock = clock or SystemClock()
+        if not PERIOD_SECONDS_MIN <= period_seconds <= PERIOD_SECONDS_MAX:
+            raise BadInput(
+                f"{period_seconds:g} s between two questions: write {PERIOD_SECONDS_MIN:g} … {PERIOD_SECONDS_MAX:g} s"
+            )
         self._period = period_seconds
         self._stop = threading.Event()
         self.responder = Responder(host, port, self._clock)
         self.port = self.responder.port
         self.listener = UdpListener(pulse, host, measured_port, paths=streams) if measured_port is not None else None
         self._threads: list[threading.Thread] = []
+        #: Why the last question to a target had no answer.
         self.failures: dict[str, str] = {}
+        self._own = MemorySink(bytes_max=OWN_BYTES_MAX)
+        self._reader = Reader(self._own, pulse.aggregator)
+        self._stop_listening = pulse.listen(self._keep)
 
     def start(self) -> Agent:
         if self.listener is not None:
@@ -97,6 +116,7 @@ class Agent:
 
     def close(self) -> None:
         self._stop.set()
+        self._stop_listening()
         for thread in self._threads:
             thread.join(5.0)
         self.responder.close()
@@ -110,13 +130,13 @@ class Agent:
         self.close()
 
     def lines(self, last_seconds: float = 60.0) -> list[PathLine]:
-        """Every path that ends or begins here, for a table."""
+        """Every path that is measured here, for a table: not what others have put into a history that is shared."""
         end = self._clock.now_ns()
-        infos = [info for info in self.pulse.catalog() if info.name.name in ("path", "path.oneway")]
+        infos = [info for info in self.pulse.aggregator.infos() if info.name.name in PATHS]
         if not infos:
             return []
         lines = []
-        for answer in self.pulse.reader.query_each(infos, end - round(last_seconds * 1e9), end):
+        for answer in self._reader.query_each(infos, end - round(last_seconds * 1e9), end):
             (name,) = answer.series
             histogram = answer.histogram
             middle, high = histogram.quantiles((0.5, 0.99))
@@ -130,9 +150,13 @@ class Agent:
                     middle / 1e6,
                     high / 1e6,
                     answer.coverage.ratio,
+                    self.failures.get(name.label("dst"), "") if name.label("src") == self.site else "",
                 )
             )
         return sorted(lines, key=lambda line: (line.src, line.dst, line.probe))
+
+    def _keep(self, rows: Sequence[Row]) -> None:
+        self._own.write([row for row in rows if row.series.name.name in PATHS])
 
     # --- the threads
 
@@ -167,10 +191,15 @@ class Agent:
                         )
                         ways[0].record(echo.forward_ns)
                         ways[1].record(echo.backward_ns)
-                probe.ask(_lateness(pace, intended))
-            except Unanswered as reason:  # refused or unreachable: the question stays open and becomes overdue
+            except Unanswered as reason:  # an ICMP error: whoever was asked is not there
                 self.failures[target.name] = str(reason)
                 self._stop.wait(pace.wait_seconds(intended))
+            if self._stop.is_set():
+                break
+            try:
+                probe.ask(_lateness(pace, intended))
+            except Unanswered as reason:  # unreachable, or a name without an address: it becomes overdue
+                self.failures[target.name] = str(reason)
             overdue = probe.overdue()
             if overdue:
                 self.failures.setdefault(target.name, "no answer in time")

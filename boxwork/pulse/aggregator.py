@@ -474,6 +474,10 @@ class Aggregator:
                 self._clock_error_us(),
             )
 
+    def records(self, name: SeriesName) -> bool:
+        """Whether this process writes the series: then its intervals, the unfinished one too, are known at once."""
+        return name in self._tracks
+
     def infos(self) -> list[SeriesInfo]:
         with self._lock:
             self._adopt()

@@ -178,6 +178,7 @@ def agent(
                     "p50_ms": _finite(line.p50_ms),
                     "p99_ms": _finite(line.p99_ms),
                     "coverage": line.coverage,
+                    **({"failure": line.failure} if line.failure else {}),
                 }
             )
 
@@ -287,13 +288,33 @@ def describe(answer: Answer, unit: str) -> str:
         if histogram.negative_fraction:
             lines.append(f"{'below 0':>10} {histogram.negative_fraction:.2%}: the clocks of the two ends disagree")
     lines.append(f"{'samples':>10} {histogram.count}")
+    lines.append(f"{'lost':>10} {coverage.lost}")
     lines.append(
-        f"{'seen':>10} {coverage.ratio:.1%} of the time, {coverage.silent_ns / SECOND_NS:.0f} s silent, "
-        f"{coverage.gap_ns / SECOND_NS:.0f} s not there, {coverage.lost} lost, {coverage.clock_steps} clock steps"
+        f"{'seen':>10} {_share(coverage.ratio)} of the time: {_span(coverage.silent_ns)} silent, "
+        f"{_span(coverage.gap_ns)} not there"
     )
+    if coverage.clock_steps:
+        lines.append(f"{'clock':>10} stepped {coverage.clock_steps} times")
     if len(answer.series) > 1:
         lines.append(f"{'series':>10} {len(answer.series)}, their samples and times added up")
     return "\n".join(lines)
+
+
+def _share(share: float) -> str:
+    """A percentage that says 0 or 100 only of nothing and of all."""
+    if 0 < share < 0.001:
+        return "less than 0.1 %"
+    return f"{min(share, 0.999) if share < 1 else 1:.1%}"
+
+
+def _span(ns: int) -> str:
+    seconds = round(ns / SECOND_NS)
+    for unit, below, name in ((86400, 3600, "d"), (3600, 60, "h"), (60, 1, "min")):
+        if seconds >= 2 * unit:
+            rest = seconds % unit // below
+            small = {3600: "h", 60: "min", 1: "s"}[below]
+            return f"{seconds // unit} {name}" + (f" {rest} {small}" if rest else "")
+    return f"{seconds} s"
 
 
 def amount(value: float, unit: str) -> str:
@@ -427,7 +448,8 @@ def _paths(running: agents.Agent, lines: list[agents.PathLine]) -> Table:
             amount(line.p50_ms * 1e6, "ns"),
             amount(line.p99_ms * 1e6, "ns"),
         )
-    notes = [f"{name}: {reason}" for name, reason in sorted(running.failures.items())]
+    notes = [] if running.targets else ["no targets: it answers other agents"]
+    notes += [f"{name}: {reason}" for name, reason in sorted(running.failures.items())]
     if listener is not None and listener.refused:
         notes.append(f"{listener.refused} datagrams or lines refused: neither measured datagrams nor statsd timings")
     if listener is not None and listener.dropped:

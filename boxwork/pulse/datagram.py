@@ -12,11 +12,15 @@ many were lost.  A stream has one sender.  Everything that does not begin with t
 
 from __future__ import annotations
 
+import errno
+import socket
 import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from boxwork.errors import BadInput
 
 MAGIC, VERSION = 0x50B0, 1
 SAMPLE, PACKED, ASK, ANSWER = 1, 2, 3, 4
@@ -44,6 +48,27 @@ def packed(stream: int, sequence: int, latencies: Sequence[int], sent_ns: int = 
     if not 0 < len(latencies) <= PACKED_MAX:
         raise ValueError(f"a packed datagram holds 1 … {PACKED_MAX} samples, not {len(latencies)}")
     return HEADER.pack(MAGIC, VERSION, PACKED, stream, sequence, sent_ns) + np.asarray(latencies, "<i8").tobytes()
+
+
+_REMEDIES = {
+    errno.EADDRINUSE: "another program listens there; choose another port",
+    errno.EADDRNOTAVAIL: "that is not an address of this host; 0.0.0.0 is all of them",
+    errno.EACCES: "ports below 1024 need a privilege; choose a higher one",
+}
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A UDP socket at an address of this host; `BadInput` says why there is none."""
+    if not 0 <= port <= 65535:
+        raise BadInput(f"there is no port {port}: write 1 … 65535, or 0 for any that is free")
+    link = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        link.bind((host, port))
+    except OSError as reason:
+        link.close()
+        remedy = _REMEDIES.get(reason.errno or 0, "name an address of this host and a free port")
+        raise BadInput(f"cannot listen on UDP {host}, port {port}: {remedy}", host=host, port=port) from reason
+    return link
 
 
 class StatsdLine(NamedTuple):

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 import struct
 import sys
+import time
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -106,7 +108,7 @@ class TcpProbe:
                 # Closed with a reset: thousands of probes must not leave thousands of sockets in TIME_WAIT.
                 link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except OSError as reason:
-            raise Unanswered(str(reason)) from reason
+            raise Unanswered(_why(reason)) from reason
         return Echo(elapsed)
 
     def close(self) -> None:
@@ -119,13 +121,12 @@ class HttpProbe:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._connection: http.client.HTTPConnection | None = None
+        self._context: ssl.SSLContext | None = None
 
     def once(self) -> Echo:
         try:
             if self._connection is None:
-                kind = http.client.HTTPSConnection if self._target.secure else http.client.HTTPConnection
-                self._connection = kind(self._target.host, self._target.port, timeout=TIMEOUT_SECONDS)
-                self._connection.connect()
+                self._connection = self._connect()
                 self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             began = monotonic_ns()
             self._connection.request("GET", self._target.path, headers={"User-Agent": "boxwork-agent"})
@@ -138,8 +139,20 @@ class HttpProbe:
                 raise Unanswered(f"status {answer.status}")
         except (OSError, http.client.HTTPException) as reason:
             self.close()
-            raise Unanswered(str(reason)) from reason
+            raise Unanswered(_why(reason)) from reason
         return Echo(elapsed)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        host, port = self._target.host, self._target.port
+        connection: http.client.HTTPConnection
+        if self._target.secure:
+            # Reading the certificates of the system takes 30 ms of a core: once, not at every attempt.
+            self._context = self._context or ssl.create_default_context()
+            connection = http.client.HTTPSConnection(host, port, timeout=TIMEOUT_SECONDS, context=self._context)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+        connection.connect()
+        return connection
 
     def close(self) -> None:
         if self._connection is not None:
@@ -190,7 +203,7 @@ class EchoProbe:
             self._open().send(question)
         except OSError as reason:
             self.close()
-            raise Unanswered(str(reason)) from reason
+            raise Unanswered(_why(reason)) from reason
 
     def overdue(self) -> int:
         """How many questions have waited too long; they are forgotten, and a late answer is ignored."""
@@ -202,15 +215,18 @@ class EchoProbe:
 
     def collect(self, timeout_seconds: float) -> Echo | None:
         """The next answer, or nothing within the time."""
+        link = self._socket
+        if link is None:  # nothing was asked, or nobody could be: `ask` opens it
+            time.sleep(max(0.0, timeout_seconds))
+            return None
         try:
-            link = self._open()
             link.settimeout(max(1e-4, timeout_seconds))
             answer, control, _, _ = link.recvmsg(256, 64)
         except TimeoutError:
             return None
         except OSError as reason:
             self.close()
-            raise Unanswered(str(reason)) from reason
+            raise Unanswered(_why(reason)) from reason
         now, now_ns = monotonic_ns(), self._clock.now_ns()
         if len(answer) < datagram.HEADER.size:
             return None
@@ -246,11 +262,9 @@ class Responder:
     """Answers the questions of other agents: when they came, and when the answer left."""
 
     def __init__(self, host: str, port: int, clock: Clock) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._clock = clock
         self.answered = 0
-        self.socket = socket.socket(family, socket.SOCK_DGRAM)
-        self.socket.bind((host, port))
+        self.socket = datagram.listening(host, port)
         stamp(self.socket)
         self.port: int = self.socket.getsockname()[1]
 
@@ -294,6 +308,15 @@ def kernel_time_ns(control: list[tuple[int, int, bytes]], otherwise_ns: int) -> 
             seconds, nanoseconds = _TIMESPEC.unpack_from(data)
             return int(seconds) * 1_000_000_000 + int(nanoseconds)
     return otherwise_ns
+
+
+def _why(reason: Exception) -> str:
+    """What a person wants to read of it: `Connection refused`, not `[Errno 111] …`."""
+    if isinstance(reason, TimeoutError):
+        return f"no answer in {TIMEOUT_SECONDS:g} s"
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {reason.verify_message}"
+    return (reason.strerror if isinstance(reason, OSError) else "") or str(reason) or type(reason).__name__
 
 
 def _resolve(target: Target, kind: socket.SocketKind) -> tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""As much of the protocol buffers wire format as writing a message takes: nothing is read, nothing is generated.
+"""As much of the protocol buffers wire format as a message takes that we write, and the short answer to it.
 
 Source: protobuf.dev/programming-guides/encoding.  A field with the default value of its type is left out by the
 caller where the message is proto3.
@@ -7,7 +7,7 @@ caller where the message is proto3.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _DOUBLE = struct.Struct("<d")
 _FIXED64 = struct.Struct("<Q")
@@ -66,3 +66,35 @@ def packed(field: int, values: Iterable[int]) -> bytes:
 
 def packed_signed(field: int, values: Iterable[int]) -> bytes:
     return message(field, *map(zigzag, values))
+
+
+def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Number and value of each field of a message; `ValueError` for what is none."""
+    at = 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = _read_varint(data, at)
+            yield key >> 3, value
+            continue
+        if kind == 2:
+            length, at = _read_varint(data, at)
+        elif kind in (1, 5):
+            length = 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"a field of kind {kind} is no field of a message")
+        if at + length > len(data):
+            raise ValueError(f"a field of {length} bytes ends behind its message")
+        yield key >> 3, data[at : at + length]
+        at += length
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift < 64:
+        value |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if data[at - 1] < 0x80:
+            return value, at
+    raise ValueError("a number does not end")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from boxwork.clock import SECOND_NS
 from boxwork.errors import BadInput
 from boxwork.pulse import interval as marks
 from boxwork.pulse.aggregator import Aggregator, Listener
@@ -25,6 +26,9 @@ from boxwork.pulse.sinks.sink import History, Request, Row, SeriesInfo
 
 # An interval that lacks no more than this share of its width is complete: closing and opening takes microseconds.
 COMPLETE = 0.999
+# What another process records is in the history when its interval is over, and a little later: until then it is
+# neither seen nor a gap.  Source: FRESH_NS of the Redis sink, and the way there.  Unit: nanoseconds.
+WRITTEN_AFTER_NS = SECOND_NS // 2
 # Three fields of an interval's header, which is all that choosing takes.
 EPOCH, START, COVERED = struct.Struct("<4xI"), struct.Struct("<16xq"), struct.Struct("<24xQ")
 
@@ -138,7 +142,7 @@ class Reader:
         answers = []
         for place, info in enumerate(infos):
             low, high = _widened(info, start_ns, end_ns)
-            answer = Answer(Histogram(), Coverage(range_ns=high - low), (info.name,))
+            answer = Answer(Histogram(), Coverage(), (info.name,))
             answer.histogram.merge_many(found[place], HEADER.size)
             for blob in found[place]:
                 _account_blob(answer.coverage, blob)
@@ -150,6 +154,7 @@ class Reader:
             coverage.runs = len(coverage.epochs)
             if coverage.runs > 1:
                 _count_once(coverage, [*map(header_of, found[place]), *([live] if live is not None else [])])
+            coverage.range_ns = max(self._told_until(info, low, high) - low, min(coverage.covered_ns, high - low))
             answers.append(answer)
         return answers
 
@@ -188,6 +193,16 @@ class Reader:
             return None
         slot = self._aggregator.open_slot(info.name)
         return slot if slot is not None and low <= slot.start_ns < high else None
+
+    def _told_until(self, info: SeriesInfo, low: int, high: int) -> int:
+        """The end of that part of [low, high) of which somebody can have told by now."""
+        if self._aggregator is None:
+            return high
+        now, width = self._aggregator.clock.now_ns(), info.widths[0]
+        if self._aggregator.records(info.name):
+            return min(high, max(low, now))
+        now -= WRITTEN_AFTER_NS
+        return min(high, max(low + width, now - now % width))
 
     # --- covering a range
 

@@ -397,7 +397,7 @@ class Pulse:
                 {"kind": type(sink).__name__}
                 | {
                     name: value
-                    for name in ("waiting", "bytes_held", "coalesced", "dropped", "failures", "last_failure")
+                    for name in ("waiting", "bytes_held", "coalesced", "dropped", "refused", "failures", "last_failure")
                     if (value := getattr(sink, name, None)) is not None
                 }
                 for sink in aggregator.sinks

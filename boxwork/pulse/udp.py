@@ -128,9 +128,7 @@ class UdpListener:
         self._settled_ns = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_DGRAM)
-        self.socket.bind((host, port))
+        self.socket = datagram.listening(host, port)
         self.port: int = self.socket.getsockname()[1]
         self._enlarge()
         self._portable = portable or not sys.platform.startswith("linux") or struct.calcsize("P") != 8

@@ -17,9 +17,11 @@ import pytest
 from _busy import in_one_of_three
 from _proxy import DelayingProxy
 
+from boxwork.errors import BadInput
 from boxwork.pulse import Pulse
 from boxwork.pulse.agent import Agent, PathLine, run_agent
 from boxwork.pulse.recorder import Pace
+from boxwork.pulse.sinks.memory import MemorySink
 
 
 def eventually(condition: Callable[[], object], seconds: float = 15.0) -> bool:
@@ -107,6 +109,43 @@ def test_a_venue_without_an_agent_and_one_that_is_away() -> None:
             assert eventually(lambda: pulse.series("path", src="ny4", dst="cme", probe="tcp").count >= 3)
             assert eventually(lambda: pulse.series("path", src="ny4", dst="away", probe="tcp").lost >= 3)
             assert ["away"] == list(agent.failures)
+
+
+def test_a_name_without_an_address_loses_every_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    from boxwork.pulse import probes
+
+    def nobody(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(probes, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with (
+        Pulse() as pulse,
+        Agent("a", ["b=agent://b.invalid"], pulse=pulse, host="127.0.0.1", port=0, period_seconds=0.02) as agent,
+    ):
+        series = pulse.series("path", src="a", dst="b", probe="agent")
+        assert eventually(lambda: series.lost >= 20)
+        assert "Name or service not known" == agent.failures["b"]
+        assert eventually(lambda: line(agent, "a", "b", "agent") is not None)
+        shown = line(agent, "a", "b", "agent")
+        assert shown is not None
+        assert "Name or service not known" == shown.failure
+
+
+def test_an_agent_shows_what_it_measures_and_not_the_whole_history() -> None:
+    shared = MemorySink()
+    with Pulse(shared) as others, Pulse(shared) as pulse:
+        others.series("path", src="far", dst="away", probe="tcp").record(1)
+        others.tick()
+        with Agent("a", ["b=udp://127.0.0.1:9"], pulse=pulse, host="127.0.0.1", port=0) as agent:
+            assert eventually(lambda: agent.lines())
+            assert {"a"} == {line.src for line in agent.lines()}
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e6, float("nan")])
+def test_a_period_that_is_none_is_refused_before_anything_starts(seconds: float) -> None:
+    with Pulse() as pulse, pytest.raises(BadInput, match="between two questions: write 0.001 … 3600 s"):
+        Agent("a", pulse=pulse, host="127.0.0.1", port=0, period_seconds=seconds)
 
 
 def test_run_agent_reports_until_it_is_stopped() -> None:

@@ -88,6 +88,8 @@ def test_show_draws_the_shape_and_says_what_was_seen(source: str, capsys: pytest
     text = capsys.readouterr().out
     assert "50.00%: the clocks of the two ends disagree" in text
     assert "samples 2" in text
+    assert "less than 0.1 % of the time: 0 s silent, 59 min 59 s not there" in text or "60 min not there" in text
+    assert max(map(len, text.splitlines())) <= 80
     run("show", "derive.run", "--json", source=source)
     assert 1_000_000 == json.loads(capsys.readouterr().out)["max"]
     with pytest.raises(NotFound, match="nobody"):

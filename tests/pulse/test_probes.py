@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -141,6 +142,29 @@ def test_http_is_timed_to_the_first_byte_and_5xx_is_no_answer() -> None:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_the_certificates_of_the_system_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A venue that is away is asked five times a second; reading the certificates each time took a fifth of a core."""
+    read: list[ssl.SSLContext] = []
+    plain = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda: read.append(plain()) or read[-1])  # type: ignore[func-returns-value]
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        probe = HttpProbe(Target("web", "http", "127.0.0.1", closed.getsockname()[1], secure=True))
+        for _ in range(5):
+            with pytest.raises(Unanswered, match=r"^Connection refused$"):
+                probe.once()
+    assert 1 == len(read)
+
+
+def test_a_port_that_cannot_be_had_is_refused_with_the_remedy(responder: Responder) -> None:
+    with pytest.raises(BadInput, match=f"port {responder.port}: another program listens there; choose another port"):
+        Responder("127.0.0.1", responder.port, SystemClock())
+    with pytest.raises(BadInput, match=r"no port 99999: write 1 … 65535"):
+        Responder("127.0.0.1", 99999, SystemClock())
+    with pytest.raises(BadInput, match=r"1\.2\.3\.4, port 0: that is not an address of this host"):
+        Responder("1.2.3.4", 0, SystemClock())
 
 
 def test_the_responder_answers_questions_only(responder: Responder) -> None:

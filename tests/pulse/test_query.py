@@ -111,6 +111,7 @@ def test_a_writer_that_lives_does_not_hide_the_gap_of_both() -> None:
             pulse.tick()
     for pulse in pulses:
         pulse.close()
+    clock.advance(SECOND_NS)
     reader = Pulse(sink, clock=clock, threaded=False)
     answer = reader.query("path.oneway", HOUR_START_NS, HOUR_START_NS + 60 * SECOND_NS)
     coverage = answer.coverage
@@ -134,6 +135,7 @@ def test_a_restart_inside_a_minute_keeps_both_runs_and_shows_the_gap() -> None:
         if run == 1:
             pulse.close()  # the first run is killed: its rollups are never written
         clock.advance(7 * SECOND_NS)
+    clock.advance(7 * SECOND_NS)
     reader = Pulse(sink, clock=clock, threaded=False)
     answer = reader.query("path", HOUR_START_NS, HOUR_START_NS + 60 * SECOND_NS)
     assert 40 == answer.histogram.count
@@ -142,6 +144,25 @@ def test_a_restart_inside_a_minute_keeps_both_runs_and_shows_the_gap() -> None:
         answer.coverage.gap_ns,
         answer.coverage.runs,
     )
+
+
+def test_what_nobody_can_have_told_yet_is_no_gap() -> None:
+    sink, clock = MemorySink(), fake_clock()
+    writer, reader = (Pulse(sink, clock=clock, threaded=False) for _ in range(2))
+    writer.series("path").record(1)
+    for _ in range(20):
+        clock.advance(SECOND_NS)
+        writer.tick()
+    clock.advance(SECOND_NS // 4)
+    # The writer knows its unfinished interval; who reads knows that the last whole one may be on its way.
+    for pulse in (writer, reader):
+        coverage = pulse.query("path", last_seconds=10).coverage
+        assert (1.0, 0) == (coverage.ratio, coverage.gap_ns), pulse
+    # A writer that was killed is a gap as soon as its next interval is overdue, and time to come never is.
+    clock.advance(2 * SECOND_NS)
+    assert 1.0 > reader.query("path", last_seconds=10).coverage.ratio
+    coverage = reader.query("path", clock.now_ns() - 5 * SECOND_NS, clock.now_ns() + 60 * SECOND_NS).coverage
+    assert 5 * SECOND_NS >= coverage.gap_ns
 
 
 def test_a_killed_writer_is_not_hidden_by_a_complete_one_beside_it() -> None:

@@ -9,6 +9,8 @@ Source: opentelemetry.io/docs/specs/otlp (OTLP/HTTP), opentelemetry-proto/metric
 from __future__ import annotations
 
 import http.client
+import logging
+import ssl
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -17,12 +19,17 @@ from boxwork.pulse import protobuf
 from boxwork.pulse.exchange import to_otlp
 from boxwork.pulse.sinks.sink import Row
 from boxwork.pulse.sinks.spool import Spool
+from boxwork.settings import KiB
 
 DELTA = 1  # AggregationTemporality
 # A collector that does not answer within this is away.  Unit: seconds.
 TIMEOUT_SECONDS = 5.0
 # Answers after which the same request may succeed later; others would fail for ever.  Source: the OTLP specification.
 RETRYABLE = {429, 502, 503, 504}
+# An answer says how many points were refused, and why; no more than this is read.  Unit: bytes.
+ANSWER_BYTES_MAX = 64 * KiB
+
+log = logging.getLogger("boxwork.pulse")
 
 
 class OtlpSink(Spool):
@@ -33,6 +40,11 @@ class OtlpSink(Spool):
     ) -> None:
         self.collector = OtlpStore(url, resource or {"service.name": "boxwork"}, headers or {})
         super().__init__(self.collector)
+
+    @property
+    def refused(self) -> int:
+        """Points that the collector will never take; `collector.last_refusal` says why."""
+        return self.collector.refused
 
     def write(self, rows: Sequence[Row]) -> None:
         super().write(
@@ -47,20 +59,26 @@ class OtlpStore:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise BadInput(f"{url!r} is not a collector: write http://host:4318")
-        self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port or 4318
+        self._context = ssl.create_default_context() if parts.scheme == "https" else None
+        try:
+            # A collector of one's own has a port for it; one behind https is usually at the port of https.
+            self._host, self._port = parts.hostname, parts.port or (443 if self._context else 4318)
+        except ValueError as reason:
+            raise BadInput(f"{url!r} is not a collector: {reason}") from reason
         self._path = parts.path if parts.path.strip("/") else "/v1/metrics"
+        self._path += f"?{parts.query}" if parts.query else ""
         self._resource = dict(resource)
         self._headers = {"Content-Type": "application/x-protobuf", **headers}
+        #: Points that the collector did not take and never will, and why it did not take the last ones.
         self.refused = 0
+        self.last_refusal = ""
 
     def write(self, rows: Sequence[Row]) -> None:
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        connection = self._connection()
         try:
             connection.request("POST", self._path, export_request(rows, self._resource), self._headers)
             answer = connection.getresponse()
-            answer.read(1 << 16)
+            body = answer.read(ANSWER_BYTES_MAX)
         except (OSError, http.client.HTTPException) as reason:
             raise StorageError(f"the collector {self._host}:{self._port} is away: {reason}") from reason
         finally:
@@ -68,13 +86,40 @@ class OtlpStore:
         if answer.status in RETRYABLE:
             raise StorageError(f"the collector {self._host}:{self._port} answers {answer.status}, later it may not")
         if answer.status >= 300:
-            self.refused += len(rows)
+            self._refuse(len(rows), f"status {answer.status} {answer.reason}")
+        else:
+            self._refuse(*_partial_success(body))
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._context is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=self._context)
+
+    def _refuse(self, points: int, why: str) -> None:
+        if not points:
+            return
+        before, self.refused, self.last_refusal = self.refused, self.refused + points, why
+        if before.bit_length() != self.refused.bit_length():  # each doubling: a wrong key must not flood the log
+            log.warning("pulse: the collector %s:%d refused %d points: %s", self._host, self._port, self.refused, why)
 
     def tidy(self) -> None:
         """Nothing to tidy."""
 
     def close(self) -> None:
         """Every request has a connection of its own."""
+
+
+def _partial_success(body: bytes) -> tuple[int, str]:
+    """How many points a collector refused of a request that it took, and why."""
+    try:
+        partial = next(
+            (value for field, value in protobuf.fields(body) if field == 1 and isinstance(value, bytes)), b""
+        )
+        found = dict(protobuf.fields(partial))
+    except ValueError:  # JSON, or nothing that we know: the request was taken
+        return 0, ""
+    points, why = found.get(1, 0), found.get(2, b"")
+    return (points if isinstance(points, int) else 0), (why.decode(errors="replace") if isinstance(why, bytes) else "")
 
 
 def export_request(rows: Sequence[Row], resource: Mapping[str, str]) -> bytes:

@@ -155,7 +155,7 @@ class Spool:
             try:
                 self.store.write(batch)
             except Exception as reason:
-                self._failed("writing", reason)
+                self._failed("writing to", reason)
                 return False
             with self._lock:
                 for row in batch:
@@ -169,7 +169,7 @@ class Spool:
         self.failures += 1
         self.last_failure = f"{what}: {reason}"
         if self.failures & (self.failures - 1) == 0:  # 1st, 2nd, 4th …
-            log.warning("pulse: %s to %s failed %d times: %s", what, type(self.store).__name__, self.failures, reason)
+            log.warning("pulse: %s %s failed %d times: %s", what, type(self.store).__name__, self.failures, reason)
 
     @property
     def waiting(self) -> int:

@@ -21,6 +21,7 @@ service = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_
 class Collector:
     def __init__(self) -> None:
         self.answers: list[int] = []
+        self.body = b""
         self.requests: list[object] = []
         collector = self
 
@@ -33,6 +34,7 @@ class Collector:
                     collector.requests.append(service.ExportMetricsServiceRequest.FromString(body))
                 self.send_response(status)
                 self.end_headers()
+                self.wfile.write(collector.body)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -97,6 +99,41 @@ def test_a_busy_collector_is_asked_again_and_a_refusing_one_is_not(collector: Co
     sink.write([row(info(), 1, 5)])
     assert sink.flush()
     assert (1, 1) == (sink.collector.refused, len(collector.requests))
+    sink.close()
+
+
+def test_what_a_collector_refuses_is_counted_and_said(collector: Collector, caplog: pytest.LogCaptureFixture) -> None:
+    said = service.ExportMetricsServiceResponse()
+    said.partial_success.rejected_data_points = 1
+    said.partial_success.error_message = "delta temporality is not supported"
+    collector.body = said.SerializeToString()
+    sink = OtlpSink(collector.url)
+    sink.write([row(info(), 0, 5), row(info(), 1, 5)])
+    assert sink.flush()
+    assert (1, "delta temporality is not supported") == (sink.refused, sink.collector.last_refusal)
+    collector.answers = [401]
+    sink.write([row(info(), 2, 5)])
+    assert sink.flush()
+    assert (2, "status 401 Unauthorized") == (sink.refused, sink.collector.last_refusal)
+    assert [1, 2] == [record.args[2] for record in caplog.records if "refused" in record.message]  # type: ignore[index]
+    collector.body = b'{"partialSuccess": {}}'
+    sink.write([row(info(), 3, 5)])
+    assert sink.flush()
+    assert 2 == sink.refused
+    sink.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://collector", ("collector", 4318, "/v1/metrics")),
+        ("https://collector", ("collector", 443, "/v1/metrics")),
+        ("https://collector:4318/otlp?tenant=a", ("collector", 4318, "/otlp?tenant=a")),
+    ],
+)
+def test_an_address_is_taken_as_it_is_written(url: str, expected: tuple[str, int, str]) -> None:
+    sink = OtlpSink(url)
+    assert expected == (sink.collector._host, sink.collector._port, sink.collector._path)
     sink.close()
 
 
