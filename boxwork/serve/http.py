@@ -28,6 +28,7 @@ from boxwork.journal import request_id
 from boxwork.serve import blobs, commits, derivations, items, links, openapi, shell
 from boxwork.serve.bodies import ClientLeft, error_reply, json_reply
 from boxwork.serve.guard import Guard, anyone, local_peer, loopback_only
+from boxwork.serve.held_protocol import Held
 from boxwork.serve.hot import Admits, HotAnswers
 from boxwork.serve.limits import REQUEST_ID_LENGTH_MAX
 from boxwork.serve.pulse.routes import routes as pulse_routes
@@ -94,6 +95,7 @@ class Edge:
                 self.recorder,
                 _PUBLIC.get(guard),
             ),
+            held=Held(self.doors, _PUBLIC.get(guard)),
         )
 
     def leave(self) -> None:

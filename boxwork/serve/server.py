@@ -96,17 +96,16 @@ class Server:
         self.stop_s_max = settings.number("serve.stop_s_max")
         protocol: Any = "auto"
         if isinstance(app, Edge):
+            from boxwork.serve.held_protocol import held_protocol
             from boxwork.serve.hot_protocol import hot_protocol
 
-            protocol = (
-                hot_protocol(
-                    app.state.hot,
-                    app.clock.token(4),
-                    head_s_max=settings.number("serve.head_s_max"),
-                    head_bytes_max=settings.integer("serve.head_bytes_max"),
-                )
-                or "auto"
+            hot = hot_protocol(
+                app.state.hot,
+                app.clock.token(4),
+                head_s_max=settings.number("serve.head_s_max"),
+                head_bytes_max=settings.integer("serve.head_bytes_max"),
             )
+            protocol = held_protocol(hot, app.state.held, app.clock.token(4)) if hot else "auto"
         config = uvicorn.Config(
             app,
             http=protocol,

@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,15 @@ NO_BLOBS = msgspec.Raw(msgspec.msgpack.encode([]))
 PACKS_KEPT = 32
 
 
+class Told(NamedTuple):
+    """What a host is told, and the names of that: they are asked for with every question."""
+
+    assigned: Assigned
+    signed: Signed
+    digest: str
+    tree: str
+
+
 class Fleet:
     """Safe from several threads.  The first call that needs the facts opens them; then this process owns them."""
 
@@ -51,7 +60,7 @@ class Fleet:
         self._contents: OrderedDict[tuple[str, int], Content] = OrderedDict()
         self._packs: OrderedDict[tuple[Ref, str], msgspec.Raw] = OrderedDict()
         self._refs: OrderedDict[Ref, dict[Ref, int]] = OrderedDict()
-        self._signed: dict[str, tuple[Assigned, Signed]] = {}
+        self._told: dict[str, Told] = {}
         self.keyring = Keyring(self, Path(work.node.root) / "keys")
         self.conductor: Any = None
 
@@ -124,8 +133,13 @@ class Fleet:
             _trim(self._contents, CONTENTS_KEPT)
             return made
 
-    def desired(self, host: str, *, followed: bool = False) -> Signed | None:
-        """What a host shall be, signed; None if it is in no release.
+    def desired(self, host: str) -> Signed | None:
+        """What a host shall be, signed; None if it is in no release."""
+        told = self.told(host)
+        return told.signed if told is not None else None
+
+    def told(self, host: str, *, followed: bool = False) -> Told | None:
+        """The same with its names, which are computed once.
 
         It is a function of the host's assignment alone, so it is made once for each.  With `followed`, the facts are
         those the conductor has seen: right for who is woken by it, and a third of the cost.
@@ -134,9 +148,9 @@ class Fleet:
         assigned = mirror.assigned.get(host)
         if assigned is None or assigned.release == 0:
             return None
-        known = self._signed.get(host)
-        if known is not None and known[0] == assigned:
-            return known[1]
+        known = self._told.get(host)
+        if known is not None and (known.assigned is assigned or known.assigned == assigned):
+            return known
         content = self.content(host, assigned.release)
         if content is None:  # the version is there, so its row is
             raise errors.NotFound(f"{host} is not in version {assigned.release}", host=host)
@@ -154,8 +168,8 @@ class Fleet:
             keys=mirror.keys.keys or msgspec.UNSET,
         )
         signed = protocol.sign(self.keyring.signing(mirror.keys), document)
-        self._signed[host] = (assigned, signed)
-        return signed
+        told = self._told[host] = Told(assigned, signed, signed.digest, str(content.tree))
+        return told
 
     def blob(self, host: str, ref: Ref) -> bytes:
         """A blob that is in what this host is or was told to be.
