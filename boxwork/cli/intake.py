@@ -32,12 +32,19 @@ COUNT_ENDS_S = 2.0
 # Stands for never, where `inventory.rescan_remote_s` is 0.  Unit: seconds.
 YEAR_S = 365 * 86_400
 
+# A source that does not answer is asked again after this, or sooner: about what a server takes to start again, while a
+# scan that was under way waits for it.  Unit: seconds.
+AWAY_S = 15.0
+
 Flights: TypeAlias = dict[Future[Ref], tuple[str, Ref]]
 
 
 @dataclass(slots=True)
 class Tally:
-    """What happened to the files of one source, a folder or an address."""
+    """What happened to the files of one source, a folder or an address.
+
+    `note` is about the source itself: that it does not answer, or does again.
+    """
 
     source: str
     seen: int = 0
@@ -50,8 +57,11 @@ class Tally:
     failed: int = 0
     spent_ns: int = 0
     faults: list[tuple[str, str]] = field(default_factory=list)
+    note: str = ""
 
     def text(self) -> str:
+        if self.note:
+            return f"{self.source}: {self.note}"
         parts = [f"{self.seen} files", f"{self.computed} computed", f"{self.remembered} remembered"]
         parts += [
             f"{count} {what}"
@@ -76,6 +86,7 @@ class Tally:
                 for name in ("seen", "new", "changed", "gone", "unreadable", "computed", "remembered", "failed")
             },
             "faults": [{"path": path, "reason": reason} for path, reason in self.faults],
+            **({"note": self.note} if self.note else {}),
         }
 
     def fault(self, path: str, reason: str) -> None:
@@ -143,23 +154,38 @@ def counted(work: Work, source: str) -> Iterator[Callable[[], int | None]]:
         thread.join(COUNT_ENDS_S)
 
 
+# For one source: a context that yields what hears of each file while it is taken in.
+Showing: TypeAlias = Callable[[str], contextlib.AbstractContextManager[Callable[[Tally], None]]]
+
+
+@contextlib.contextmanager
+def silent(source: str) -> Iterator[Callable[[Tally], None]]:
+    yield lambda tally: None
+
+
 class _Watched:
     """What is remembered of one source between two looks."""
 
     def __init__(self, *, taken_in: bool) -> None:
         self.taken_in = taken_in
+        self.away = False
         self.mark: object = None
         self.due_ns = 0
         self.faults: list[tuple[str, str]] = []
 
 
 def watch(
-    work: Work, stop: threading.Event, tell: Callable[[Tally], None], workers: int, taken_in: Iterable[str] = ()
+    work: Work,
+    stop: threading.Event,
+    tell: Callable[[Tally], None],
+    workers: int,
+    taken_in: Iterable[str] = (),
+    showing: Showing = silent,
 ) -> None:
     """Take in what comes to the sources of the inventory, and forget what goes, until `stop` is set.
 
     `tell` hears of every look that found something.  Sources that are in `taken_in` were taken in just now; others,
-    which another process or a request may add, are taken in whole at the first look.
+    which another process or a request may add or which were away, are taken in whole at the first look, and shown.
     """
     known = {source: _Watched(taken_in=True) for source in taken_in}
     rescan_s = work.settings.number("inventory.rescan_s")
@@ -170,35 +196,49 @@ def watch(
             began_ns = monotonic_ns()
             if stop.is_set() or began_ns < state.due_ns:
                 continue
-            tally = _look(work, source, state, stop, workers)
-            if tally and (tally.new or tally.changed or tally.gone or tally.faults != state.faults):
+            was_away, was_taken_in = state.away, state.taken_in
+            tally = _look(work, source, state, stop, workers, showing)
+            first = state.taken_in and not was_taken_in
+            if was_away and not (state.away or first or (tally and (tally.new or tally.changed or tally.gone))):
+                tally = Tally(source, note="it answers again")
+            if tally and (first or tally.new or tally.changed or tally.gone or tally.faults != state.faults):
                 state.faults = tally.faults
-                tell(tally)
+                # that it is away was said once, and what is said of not answering differs each time
+                if not (was_away and state.away):
+                    tell(tally)
                 spent_ns = 0  # it was work, not looking
             else:
                 spent_ns = monotonic_ns() - began_ns
             pause_s = rescan_s if work.inventory.looks_are_cheap(source) else max(rescan_s, remote_s)
             if not work.inventory.looks_are_cheap(source) and not remote_s:
                 pause_s = YEAR_S
+            if state.away:  # the time was spent waiting, and what a scan under way still has to do is not put off
+                pause_s, spent_ns = min(pause_s, AWAY_S), 0
             # a little less than the pause of the loop, so that a source is not passed over by a hair
             state.due_ns = began_ns + int(max(0.9 * pause_s, spent_ns / SECOND_NS / LOOK_SHARE) * SECOND_NS)
 
 
-def _look(work: Work, source: str, state: _Watched, stop: threading.Event, workers: int) -> Tally | None:
+def _look(
+    work: Work, source: str, state: _Watched, stop: threading.Event, workers: int, showing: Showing
+) -> Tally | None:
     """One look, and the scan it asks for; None if there was nothing to scan."""
+    state.away = False
     try:
         look = work.inventory.look(source, state.mark, suffixes=tuple(_preparing(work)))
         if look.within == () and state.taken_in:
             state.mark = look.mark
             return None
         within = (look.within or ()) if state.taken_in else ()
-        tally = take_in(work, source, stop, lambda _: None, workers, fresh=state.taken_in, within=within)
+        with (silent if state.taken_in else showing)(source) as tell:
+            tally = take_in(work, source, stop, tell, workers, fresh=state.taken_in, within=within)
         if stop.is_set():
             return tally
         state.mark, state.taken_in = look.mark, True
     except (BadInput, StorageError) as error:  # a drive taken out, a server that is away: what it has is not forgotten
         tally = Tally(source)
+        tally.note = error.message
         tally.fault(".", error.message)
+        state.away = True
     return tally
 
 

@@ -21,8 +21,9 @@ from rich.table import Table
 from boxwork.clock import SECOND_NS, monotonic_ns
 from boxwork.errors import BoxworkError
 
-# The pace of a long command is that of the last minute, from marks half a second apart.  Unit: ns.
-MARK_NS, PACE_NS = SECOND_NS // 2, 60 * SECOND_NS
+# The pace of a long command is that of the last twenty seconds, from marks half a second apart: what is known already
+# goes fast, and what comes then should show soon.  Unit: ns.
+MARK_NS, PACE_NS = SECOND_NS // 2, 20 * SECOND_NS
 # Where nobody sees a bar, a log does not fill with one.  Unit: ns.
 SAY_NS = 30 * SECOND_NS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 
 from boxwork.app.work import Work
 from boxwork.cli.boxes import own_pack
-from boxwork.cli.intake import Tally, counted, take_in, watch
+from boxwork.cli.intake import AWAY_S, Tally, counted, take_in, watch
 from boxwork.cli.program import Context
 from boxwork.content.sources.source import address_of, is_address
 from boxwork.errors import BadInput, StorageError
@@ -56,35 +56,46 @@ def register(app: App, context: Context) -> None:
             named = named or work.inventory.sources()
             taken = [source for source in named if _show_intake(work, source, context, stop, once=once)]
             if not once:
-                watch(work, stop, _show, os.cpu_count() or 1, taken)
+                watch(work, stop, _show, os.cpu_count() or 1, taken, lambda source: _showing(work, source))
         return 0
+
+    @contextmanager
+    def _showing(work: Work, source: str) -> Iterator[Callable[[Tally], None]]:
+        """A bar for the taking in of one source."""
+        with output.progress(f"taking in {_label(source)}") as bar, counted(work, source) as whole:
+
+            def tell(tally: Tally) -> None:
+                note = f"{tally.computed} computed, {tally.remembered} remembered"
+                bar.at(tally.seen, whole(), note=note + (f", {tally.failed} failed" if tally.failed else ""))
+
+            yield tell
 
     def _show_intake(work: Work, source: str, context: Context, stop: threading.Event, *, once: bool) -> bool:
         """True if it was taken in; a source that is away is said, and looked for again while the server runs."""
-        label = source.partition("?")[0] if is_address(source) else Path(source).name or source
         try:
-            with output.progress(f"taking in {label}") as bar, counted(work, source) as whole:
-
-                def tell(tally: Tally) -> None:
-                    note = f"{tally.computed} computed, {tally.remembered} remembered"
-                    bar.at(tally.seen, whole(), note=note + (f", {tally.failed} failed" if tally.failed else ""))
-
+            with _showing(work, source) as tell:
                 tally = take_in(work, source, stop, tell, workers=os.cpu_count() or 1)
         except StorageError as error:
             if once or source not in work.inventory.sources():
                 raise
-            output.say(f"{label}: {error.message}; trying again every now and then")
+            output.say(f"{_label(source)}: {error.message}; asking again every {AWAY_S:g} s")
             return False
         _show(tally)
         return True
 
     def _show(tally: Tally) -> None:
         output.answer(tally.as_json(), tally.text())
+        if tally.note:
+            return
         for path, reason in tally.faults:
             output.say(f"  {path}: {reason}")
         unshown = tally.unreadable + tally.failed - len(tally.faults)
         if unshown > 0:
             output.say(f"  … and {unshown} more")
+
+
+def _label(source: str) -> str:
+    return source.partition("?")[0] if is_address(source) else Path(source).name or source
 
 
 def _source(given: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 import threading
@@ -14,6 +15,7 @@ from PIL import Image
 
 import boxwork
 from boxwork.app.work import Work
+from boxwork.cli import intake
 from boxwork.cli.intake import Tally, counted, take_in, watch
 from boxwork.errors import StorageError
 
@@ -112,6 +114,16 @@ def test_a_folder_that_goes_away_is_told_once_and_not_forgotten(watched: Watched
     watched.until(lambda: [0, 1] == [tally.new for tally in watched.tallies])
 
 
+def test_a_folder_that_comes_back_as_it_was_is_told(watched: Watched) -> None:
+    watched.folder.rename(watched.folder.with_name("elsewhere"))
+    watched.until(lambda: len(watched.tallies) == 1)
+    assert watched.tallies[0].text().startswith(f"{watched.folder}: {watched.folder} cannot be listed")
+    watched.folder.with_name("elsewhere").rename(watched.folder)
+    watched.until(lambda: len(watched.tallies) == 2)
+    assert f"{watched.folder}: it answers again" == watched.tallies[1].text()
+    assert "it answers again" == watched.tallies[1].as_json()["note"]
+
+
 def test_a_folder_that_somebody_else_added_is_prepared_whole(watched: Watched, tmp_path: Path) -> None:
     paint(tmp_path / "others" / "a.png", 120)
     (seen,) = watched.work.inventory.scan(tmp_path / "others", suffixes=(".png",))
@@ -180,3 +192,44 @@ def test_a_source_that_cannot_be_counted_has_no_end_and_does_not_hold_up_who_lea
             assert whole() is None
             leave.set()
     assert not any(thread.name == "boxwork-count" for thread in threading.enumerate())
+
+
+def test_a_source_that_was_away_is_asked_again_soon_and_its_taking_in_is_shown(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bucket: looked at once a minute (an hour here), but not when it is its first scan that waits."""
+    folder = tmp_path / "bucket"
+    folder.mkdir()
+    paint(folder / "a.jpg", 1)
+    list(work.inventory.scan(folder))
+    monkeypatch.setattr(intake, "AWAY_S", 0.1)
+    monkeypatch.setattr(work.inventory, "looks_are_cheap", lambda source: False)
+    real, looks = work.inventory.look, []
+
+    def look(source: str, *arguments: object, **options: object) -> object:
+        looks.append(source)
+        if len(looks) < 3:
+            raise StorageError(f"it does not answer {len(looks)}")
+        return real(source, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(work.inventory, "look", look)
+    stop, shown, told = threading.Event(), [], []
+
+    @contextlib.contextmanager
+    def showing(source: str) -> Iterator[Callable[[Tally], None]]:
+        yield lambda tally: shown.append(tally.seen)
+
+    def tell(tally: Tally) -> None:
+        told.append((tally.computed, tally.faults))
+        if tally.computed:
+            stop.set()
+
+    patience = threading.Timer(PATIENCE_S, stop.set)
+    patience.start()
+    settings = {"inventory.rescan_s": LOOK_S, "inventory.rescan_remote_s": 3600.0}
+    monkeypatch.setattr(work.settings, "number", settings.__getitem__)
+    watch(work, stop, tell, 1, (), showing)
+    patience.cancel()
+    assert [(0, [(".", "it does not answer 1")]), (1, [])] == told
+    assert 1 in shown
+    assert 3 == len(looks)
