@@ -74,8 +74,9 @@ class BucketAddress:
 class Bucket:
     """The objects below one prefix of one bucket."""
 
-    # A request waits for the network most of its time.
-    readers = 8
+    # A request waits for the network nearly always.  Source: measured with small objects, 30 ms away: 8 readers read
+    # 133 a second, 16 287, 32 400; on the same machine all the same.  Large ones are held up by `ahead_bytes_max`.
+    readers = 32
     ahead_bytes_max = AHEAD_BYTES_MAX
     looks_are_cheap = False
 

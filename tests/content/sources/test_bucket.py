@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 
 import pytest
 
@@ -150,6 +151,35 @@ def test_large_photos_are_told_while_they_are_still_in_memory(inventory, source,
     for seen in inventory.scan(source):  # who prepares a photo reads it when it is told
         assert photos[seen.path] == inventory.get(seen.ref)
     assert len(photos) == len(asked)
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(("size", "at_once"), [(10, 24), (5 * MiB, 4)])
+def test_many_small_objects_are_on_their_way_at_once_and_few_large_ones(
+    inventory, source, put, monkeypatch, size, at_once
+):
+    import obstore
+
+    for number in range(2 * at_once):
+        put(f"{number:03}.jpg", bytes([number]) * size)
+    real = obstore.get
+    lock = threading.Lock()
+    meeting = threading.Barrier(at_once)
+    here, most = 0, 0
+
+    def get(store, path, **options):
+        nonlocal here, most
+        with lock:
+            here += 1
+            most = max(most, here)
+        meeting.wait(20)  # nobody gets an answer before so many have asked
+        with lock:
+            here -= 1
+        return real(store, path, **options)
+
+    monkeypatch.setattr(obstore, "get", get)
+    assert {"new"} == set(states(inventory, source).values())
+    assert most * size <= bucket_source.AHEAD_BYTES_MAX
 
 
 @pytest.mark.servers
