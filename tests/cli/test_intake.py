@@ -17,6 +17,7 @@ import boxwork
 from boxwork.app.work import Work
 from boxwork.cli import intake
 from boxwork.cli.intake import Tally, counted, take_in, watch
+from boxwork.content.sources.source import Look
 from boxwork.errors import StorageError
 
 # How long a change may take to be noticed on a loaded machine; looks are every 50 ms here.  Unit: seconds.
@@ -232,4 +233,31 @@ def test_a_source_that_was_away_is_asked_again_soon_and_its_taking_in_is_shown(
     patience.cancel()
     assert [(0, [(".", "it does not answer 1")]), (1, [])] == told
     assert 1 in shown
+    assert 3 == len(looks)
+
+
+def test_a_source_that_is_slow_to_answer_is_looked_at_as_often_as_was_said(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of 100,000 objects takes half a minute of waiting: a twentieth of the time would be every ten minutes."""
+    folder = tmp_path / "bucket"
+    folder.mkdir()
+    list(work.inventory.scan(folder))
+    stop, looks = threading.Event(), []
+
+    def look(source: str, mark: object, **options: object) -> Look:
+        looks.append(source)
+        threading.Event().wait(1)
+        if len(looks) == 3:
+            stop.set()
+        return Look(1, ())
+
+    monkeypatch.setattr(work.inventory, "looks_are_cheap", lambda source: False)
+    monkeypatch.setattr(work.inventory, "look", look)
+    settings = {"inventory.rescan_s": LOOK_S, "inventory.rescan_remote_s": 0.1}
+    monkeypatch.setattr(work.settings, "number", settings.__getitem__)
+    patience = threading.Timer(PATIENCE_S, stop.set)
+    patience.start()
+    watch(work, stop, lambda tally: None, 1, [str(folder)])
+    patience.cancel()
     assert 3 == len(looks)
