@@ -42,6 +42,7 @@ from boxwork.errors import BadInput, NotFound, StateError
 from boxwork.pack import Pack, find_packs
 from boxwork.pulse import Pulse
 from boxwork.pulse import watch as watch_module
+from boxwork.pulse.recorder import history_of
 from boxwork.pulse.watch import Watch
 from boxwork.serve import limits
 from boxwork.settings import Setting, Settings, merge
@@ -156,7 +157,7 @@ class Node:
         # What was opened is closed in the reverse order: by `release`, or here if a later step fails.
         self._closers = contextlib.ExitStack()
         with self._closers as opening:
-            self.pulse = Pulse.from_settings(self.settings, str(root / "pulse"), clock=clock)
+            self.pulse = Pulse.from_settings(self.settings, history_of(self.settings, root), clock=clock)
             opening.callback(self.pulse.close)
             self.alarms = Watch.from_settings(self.pulse, self.settings).start()
             opening.callback(self.alarms.close)

@@ -13,8 +13,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,15 +43,22 @@ FIGURE = 10  # columns of a figure with its unit: "1.67 MiB/s"
 SHOWN = ((110, (0.5, 0.9, 0.99, 0.999), True), (72, (0.5, 0.99), False), (0, (0.99,), False))
 ROWS_MAX = 40  # rows of `top` on a terminal; `--json` and `--rows` show more
 
-From = Annotated[str, Parameter(name=["--from"], help="Directory of the history, or redis://host:port.")]
+From = Annotated[str, Parameter(name=["--from"], help="A directory, or redis://host:port; else what the node uses.")]
 Last = Annotated[str, Parameter(help="How far back to look: 30s, 15m, 24h, 7d.")]
 Json = Annotated[bool, Parameter(negative="")]
 
 
-def commands(source: str | None = None, *, as_json: bool = False) -> App:
-    """The group `pulse`; `source` and `as_json` are what the program was told before it came here."""
+def commands(source: str | Callable[[], str] | None = None, *, as_json: bool = False) -> App:
+    """The group `pulse`; `source` and `as_json` are what the program was told before it came here.
+
+    A `source` that is to be called is, when a command runs without `--from`.
+    """
     app = App(name="pulse", help="Live latency histograms: see them, ask them, take them elsewhere.")
-    default = source or os.path.join(os.environ.get(DATA_VARIABLE, "data"), "pulse")
+    default = ""
+    usual = source or os.path.join(os.environ.get(DATA_VARIABLE, "data"), "pulse")
+
+    def opened(named: str) -> AbstractContextManager[Pulse]:
+        return _opened(named or (usual if isinstance(usual, str) else usual()))
 
     @app.command
     def top(
@@ -64,7 +71,7 @@ def commands(source: str | None = None, *, as_json: bool = False) -> App:
         from_: From = default,
     ) -> None:
         """Show every series and its quantiles, again each second, the busiest first."""
-        with _opened(from_) as pulse:
+        with opened(from_) as pulse:
             if json:
                 for info, answer in _answers(pulse, pattern, last):
                     _print_json({"unit": info.unit, **answer.as_json()})
@@ -85,7 +92,7 @@ def commands(source: str | None = None, *, as_json: bool = False) -> App:
     @app.command
     def show(pattern: str, *, last: Last = "1h", json: Json = as_json, from_: From = default) -> None:
         """Show one distribution: quantiles, coverage and the shape."""
-        with _opened(from_) as pulse:
+        with opened(from_) as pulse:
             answer = pulse.query(pattern, last_seconds=duration(last))
             if not answer.series:
                 raise NotFound(f"no series matches {pattern!r}; `boxwork pulse top` lists them")
@@ -103,7 +110,7 @@ def commands(source: str | None = None, *, as_json: bool = False) -> App:
         """
         if not rules:
             raise BadInput("name a rule to watch: boxwork pulse watch 'p99(http) > 250ms over 5m'")
-        with _opened(from_) as pulse:
+        with opened(from_) as pulse:
             watching = Watch(pulse, *rules)
             if once:
                 return _judged(watching, json)
@@ -132,7 +139,7 @@ def commands(source: str | None = None, *, as_json: bool = False) -> App:
         """Write intervals of matching series: json (a line each), csv (quantiles), or blobs (the stored format)."""
         if format not in ("json", "csv", "blobs"):
             raise BadInput(f"--format {format!r} is not known; there are json, csv and blobs")
-        with _opened(from_) as pulse:
+        with opened(from_) as pulse:
             target = out.open("wb") if out is not None else sys.stdout.buffer
             try:
                 for chunk in exported(pulse, pattern, duration(last), format):

@@ -18,6 +18,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -51,7 +52,27 @@ SETTINGS = (
         "series",
         "each costs up to 12 KB and 25 us an interval; beyond it samples go to the series pulse.overflow",
     ),
+    Setting(
+        "pulse.history",
+        "",
+        "",
+        "where histograms go and what the pages show: `redis://host:6379` is shared by nodes and agents of all hosts;"
+        " empty is `pulse` in the data directory",
+    ),
 )
+
+
+def history_of(settings: Settings, directory: Path) -> str:
+    """Where the node in this data directory keeps its histograms, as `Pulse` takes it."""
+    history = settings.text("pulse.history")
+    if history and "://" not in history and not Path(history).is_absolute():
+        raise BadInput(
+            f"the setting pulse.history of {settings.where('pulse.history')} is {history!r}: write redis://host:port,"
+            " or the path of a directory from the root on",
+            setting="pulse.history",
+        )
+    return history or str(directory / "pulse")
+
 
 # Arrays that may wait for the aggregator, which fetches them four times a second; more means that it is starved.
 ARRAYS_MAX = 20_000

@@ -82,3 +82,14 @@ def test_a_forked_child_has_no_node_and_the_parent_keeps_its_own(tmp_path: Path)
 def test_a_pack_without_a_part_is_named_in_the_error(tmp_path: Path) -> None:
     with boxwork.open(tmp_path / "d") as work, pytest.raises(NotFound, match="thumbs"):
         work.part("nothing")
+
+
+def test_the_histograms_go_where_the_setting_says(tmp_path: Path) -> None:
+    shared = {"pulse.history": str(tmp_path / "shared")}
+    with boxwork.open(tmp_path / "a", settings=shared) as work:
+        work.pulse.series("of.a").record(1)
+    assert not (tmp_path / "a" / "pulse").exists()
+    with boxwork.open(tmp_path / "b", settings=shared) as work:
+        assert "of.a" in {info.name.name for info in work.pulse.catalog()}
+    with pytest.raises(BadInput, match=r"pulse\.history of flag is 'elsewhere': write redis://host:port"):
+        boxwork.open(tmp_path / "c", settings={"pulse.history": "elsewhere"})

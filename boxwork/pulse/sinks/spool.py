@@ -13,10 +13,10 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
-from boxwork.clock import monotonic_ns
+from boxwork.clock import MILLISECOND_NS, SECOND_NS, monotonic_ns
 from boxwork.pulse import interval as marks
 from boxwork.pulse.interval import header_of
 from boxwork.pulse.series_name import SeriesName
@@ -33,11 +33,16 @@ OVERHEAD = 400
 BATCH = 1000
 # First and longest pause before the next attempt.  Unit: seconds.
 RETRY_FIRST, RETRY_MAX = 0.1, 5.0
+# A history that let somebody wait this long for nothing is not asked again before this: the next who asks shall not
+# wait, too, least of all the rules, which are judged where the intervals are made.  Longer than the writing thread
+# takes between two attempts, so that in a process that writes it is the one who finds out.  Unit: nanoseconds.
+SLOW_NS, ASK_AGAIN_NS = 100 * MILLISECOND_NS, 8 * SECOND_NS
 # How often an idle history may tidy up.  Unit: seconds.
 TIDY_SECONDS = 30.0
 # How long `close` tries to hand over what waits.  Unit: seconds.
 CLOSE_SECONDS = 3.0
 
+T = TypeVar("T")
 _Key = tuple[SeriesName, int, int, int]
 
 
@@ -64,6 +69,9 @@ class Spool:
         self.dropped = 0
         self.failures = 0
         self.last_failure = ""
+        #: Why the history does not answer; empty while it does.
+        self.away = ""
+        self._ask_again_ns = 0
         self._rows: dict[_Key, Row] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -140,10 +148,11 @@ class Spool:
                     pause = min(RETRY_MAX, pause * 2)
             if not self._closing and monotonic_ns() - tidied > TIDY_SECONDS * 1e9:
                 tidied = monotonic_ns()
+                began = monotonic_ns()
                 try:
                     self.store.tidy()
                 except Exception as reason:
-                    self._failed("tidying", reason)
+                    self._failed("tidying", reason, began)
 
     def hand_over(self) -> bool:
         """Give one batch to the history; False if it did not take it."""
@@ -152,11 +161,13 @@ class Spool:
                 batch = [row for _, row in zip(range(BATCH), self._rows.values(), strict=False)]
             if not batch:
                 return True
+            began = monotonic_ns()
             try:
                 self.store.write(batch)
             except Exception as reason:
-                self._failed("writing to", reason)
+                self._failed("writing to", reason, began)
                 return False
+            self._answered()
             with self._lock:
                 for row in batch:
                     key = _key(row)
@@ -165,7 +176,13 @@ class Spool:
                         self.bytes_held -= _cost(row)
             return True
 
-    def _failed(self, what: str, reason: BaseException) -> None:
+    def _answered(self) -> None:
+        self.away, self._ask_again_ns = "", 0
+
+    def _failed(self, what: str, reason: BaseException, began_ns: int) -> None:
+        self.away = str(reason)
+        if monotonic_ns() - began_ns > SLOW_NS:
+            self._ask_again_ns = monotonic_ns() + ASK_AGAIN_NS
         self.failures += 1
         self.last_failure = f"{what}: {reason}"
         if self.failures & (self.failures - 1) == 0:  # 1st, 2nd, 4th …
@@ -209,12 +226,21 @@ class HistorySpool(Spool):
             return []
         with self._lock:
             waiting = {row.series.name: row.series for row in self._rows.values()}
-        try:
-            known = {info.name: info for info in self.asked.catalog()}
-        except Exception as reason:
-            self._failed("asking", reason)
-            known = {}
+        nobody: list[SeriesInfo] = []
+        known = {info.name: info for info in self._ask(self.asked.catalog, nobody)}
         return list((waiting | known).values())
+
+    def _ask(self, question: Callable[[], T], otherwise: T) -> T:
+        if monotonic_ns() < self._ask_again_ns:
+            return otherwise
+        began = monotonic_ns()
+        try:
+            answer = question()
+        except Exception as reason:
+            self._failed("asking", reason, began)
+            return otherwise
+        self._answered()
+        return answer
 
     def read(self, requests: Sequence[Request]) -> list[list[bytes]]:
         """What the history has, with the waiting rows in place of their older selves.
@@ -227,11 +253,8 @@ class HistorySpool(Spool):
             waiting: dict[tuple[SeriesName, int], dict[tuple[int, int], bytes]] = {}
             for (name, width, start, epoch), row in self._rows.items():
                 waiting.setdefault((name, width), {})[start, epoch] = row.blob
-        try:
-            answers = self.asked.read(requests)
-        except Exception as reason:
-            self._failed("asking", reason)
-            answers = [[] for _ in requests]
+        nothing: list[list[bytes]] = [[] for _ in requests]
+        answers = self._ask(lambda: self.asked.read(requests), nothing)
         for place, request in enumerate(requests):
             ours = waiting.get((request.series, request.width_ns))
             if not ours:

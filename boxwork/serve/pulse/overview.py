@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any
 
 from boxwork.clock import SECOND_NS
+from boxwork.pulse.query import WRITTEN_AFTER_NS
 from boxwork.pulse.recorder import Pulse
 from boxwork.pulse.series_name import SeriesName
 from boxwork.pulse.sinks.sink import SeriesInfo
@@ -34,6 +35,8 @@ class Overview:
         self._lock = threading.Lock()
         self._made_ns = -(2**62)
         self._rows: list[dict[str, Any]] = []
+        #: How many series there are; the rows are those of the busiest.
+        self.total = 0
         self._steps: deque[tuple[int, dict[SeriesName, float]]] = deque(maxlen=SPARKS)
 
     def look(self, *, past: bool = True) -> list[dict[str, Any]]:
@@ -55,7 +58,8 @@ class Overview:
         if not infos:
             return []
         if past:
-            self._advance(infos, now - now % STEP_NS)
+            # A step is kept as it was found: what others record of its last second has to be there.
+            self._advance(infos, (now - WRITTEN_AFTER_NS) // STEP_NS * STEP_NS)
         unknown = [None] * (SPARKS - len(self._steps))
         rows: list[dict[str, Any]] = []
         for info, answer in zip(infos, reader.query_each(infos, now - WINDOW_NS, now), strict=True):
@@ -76,6 +80,7 @@ class Overview:
                     "spark": [*unknown, *(step.get(info.name) for _, step in self._steps)],
                 }
             )
+        self.total = len(rows)
         rows.sort(key=lambda row: -row["count"])
         return rows[:SERIES_MAX]
 

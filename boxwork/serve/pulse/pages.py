@@ -32,8 +32,8 @@ MODULES = {
 }
 
 
-def latency(request: Request, overview: list[dict[str, Any]]) -> Response:
-    return _page(request, "Latency", "latency", {"series": overview})
+def latency(request: Request, rows: list[dict[str, Any]], total: int) -> Response:
+    return _page(request, "Latency", "latency", {"series": rows, "total": total})
 
 
 def paths(request: Request) -> Response:

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from boxwork.clock import MILLISECOND_NS, SECOND_NS
-from boxwork.errors import NotFound
+from boxwork.errors import NotFound, StorageError
 from boxwork.pulse import page
 from boxwork.pulse.series_name import Pattern, SeriesName
 from boxwork.pulse.sinks import prometheus
@@ -63,6 +63,11 @@ class PulseRoutes:
     async def in_thread(self, call: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(call, limiter=self.limiter)
 
+    @property
+    def away(self) -> str:
+        """Why a history on another machine does not answer; what this node has itself is shown all the same."""
+        return str(getattr(self.work.pulse.history, "away", ""))
+
     def range_of(self, request: Request) -> asking.Range:
         return asking.range_of(request.query_params, self.work.clock.now_ns())
 
@@ -70,7 +75,8 @@ class PulseRoutes:
 
     async def latency(self, request: Request) -> Response:
         """`GET /pulse`: the live page."""
-        return pages.latency(request, await self.in_thread(lambda: self.overview.look(past=False)))
+        rows = await self.in_thread(lambda: self.overview.look(past=False))
+        return pages.latency(request, rows, self.overview.total)
 
     async def paths(self, request: Request) -> Response:
         """`GET /pulse/paths`: sites and venues as a matrix."""
@@ -99,6 +105,8 @@ class PulseRoutes:
         answer = await self.in_thread(
             lambda: page.rectangle(self.work.pulse, pattern, span.start_ns, span.end_ns, low, high)
         )
+        if not answer["series"] and self.away:
+            raise StorageError(f"the history of the histograms does not answer: {self.away}")
         if not answer["series"]:
             raise NotFound(f"no series matches {pattern!r}; /pulse/series lists them", series=pattern)
         return json_reply({"from_ns": span.start_ns, "to_ns": span.end_ns, **_within_64_bits(answer)})
@@ -143,6 +151,7 @@ class PulseRoutes:
                 "content-type": "application/octet-stream",
                 "pulse-until": str(until),
                 "pulse-unit": unit,
+                **({"pulse-away": self.away.encode("ascii", "replace").decode()} if self.away else {}),
             },
         )
 
@@ -201,7 +210,8 @@ class PulseRoutes:
         span = self.range_of(request)
         name = request.query_params.get("name", "path")[: asking.SERIES_LENGTH_MAX]
 
-        return json_reply(await self.in_thread(lambda: self.mesh_view.look(name, span)))
+        found = await self.in_thread(lambda: self.mesh_view.look(name, span))
+        return json_reply({**found, **({"away": self.away} if self.away else {})})
 
     async def machine_figures(self, request: Request) -> Response:
         """`GET /pulse/machine/figures`: CPU, memory, disk, network, pressure and drops by time."""

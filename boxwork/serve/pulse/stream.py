@@ -68,7 +68,8 @@ async def events(
                 sent_ns = monotonic_ns()
             if overview is not None and monotonic_ns() - shown_ns >= STEP_NS:
                 shown_ns = monotonic_ns()
-                yield event(await in_thread(overview.look), kind="overview")
+                rows = await in_thread(overview.look)
+                yield event({"series": rows, "total": overview.total}, kind="overview")
             if alarms is not None:
                 yield event(alarms(), kind="rules")
             with contextlib.suppress(TimeoutError):

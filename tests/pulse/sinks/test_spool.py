@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from _clock import HOUR_START_NS, fake_clock
 from sink_contract import check_history, info, read, row
 
@@ -11,8 +12,9 @@ from boxwork.clock import SECOND_NS
 from boxwork.pulse import Pulse
 from boxwork.pulse import interval as marks
 from boxwork.pulse.interval import Interval
+from boxwork.pulse.sinks import spool as spool_module
 from boxwork.pulse.sinks.memory import MemorySink
-from boxwork.pulse.sinks.sink import Row
+from boxwork.pulse.sinks.sink import Row, SeriesInfo
 from boxwork.pulse.sinks.spool import HistorySpool
 
 
@@ -47,6 +49,36 @@ def test_what_waited_is_handed_over_when_the_store_comes_back() -> None:
     store.away = False
     assert spool.flush()
     assert (0, 0, 2500 - 900 - 1) == (spool.waiting, spool.bytes_held, 2500 - len(read(store, info(), 0, 2500)))
+    spool.close()
+
+
+class Hanging(Away):
+    """A history that fails late when it is asked."""
+
+    asked = 0
+
+    def catalog(self) -> list[SeriesInfo]:
+        self.asked += 1
+        if self.away:
+            raise TimeoutError("no answer")
+        return super().catalog()
+
+
+def test_a_history_that_hangs_does_not_hold_up_everybody_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "SLOW_NS", -1)  # each failure counts as a slow one
+    store = Hanging()
+    spool = HistorySpool(store)
+    for _ in range(5):
+        assert [] == spool.catalog()
+    assert (1, "no answer") == (store.asked, spool.away)
+    spool.write([row(info(), 0, 5)])
+    assert [info()] == spool.catalog()  # what waits is still an answer
+    assert not spool.hand_over()
+    assert (1, "nobody there") == (store.asked, spool.away)
+    store.away = False
+    assert spool.flush()  # the thread that writes found out: now it is asked again
+    assert [info()] == spool.catalog()
+    assert (2, "") == (store.asked, spool.away)
     spool.close()
 
 

@@ -227,6 +227,75 @@ def test_a_phone_sees_the_list_first_and_nothing_is_wider_than_it(node: tuple[An
     one.close()
 
 
+def test_a_finger_reads_selects_and_scrolls(node: tuple[Any, str], browser: Any) -> None:
+    one = browser.new_page(viewport={"width": 390, "height": 800}, is_mobile=True, has_touch=True)
+    one.goto(node[1] + FEED)
+    filled(one)
+    touch = one.context.new_cdp_session(one)
+    box = one.locator("#chart").bounding_box()
+    left, middle = box["x"] + 0.6 * box["width"], box["y"] + 0.5 * box["height"]
+
+    def moved(x: float, y: float) -> None:
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": left, "y": middle}]})
+        for step in range(1, 11):
+            point = {"x": left + x * step / 10, "y": middle + y * step / 10}
+            touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+            one.wait_for_timeout(16)
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    one.touchscreen.tap(left, middle)
+    one.wait_for_selector("#tip:not([hidden])")
+    assert "at " in one.inner_text("#tip")
+    moved(80, 10)
+    one.wait_for_selector("#choice:not([hidden])")
+    chosen = one.inner_text("#choice-range")
+    moved(4, -150)
+    one.wait_for_function("() => scrollY > 80")
+    assert chosen == one.inner_text("#choice-range")
+    one.close()
+
+
+def test_a_long_list_says_so_and_a_search_finds_the_rest(
+    page: Open, node: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boxwork.serve.pulse.overview.SERIES_MAX", 1)
+    node[0].pulse.series("seldom.seen", place="x" * 90).record(1)
+    one = page("/pulse")
+    one.wait_for_selector("#more:not([hidden])", timeout=20_000)
+    assert "The busiest 1 of " in one.inner_text("#more")
+    one.keyboard.press("/")
+    one.keyboard.type("seldom xxx")
+    one.get_by_text("seldom.seen{place=").click()
+    one.wait_for_function("() => document.getElementById('title').textContent.startsWith('seldom.seen')")
+    assert one.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_one_press_of_tab_passes_the_list_and_arrows_walk_in_it(page: Open) -> None:
+    one = page(FEED)
+    filled(one)
+    one.focus("#filter")
+    one.keyboard.press("Tab")
+    assert "feed{venue=cme}" == one.evaluate("document.activeElement.dataset.series")
+    one.keyboard.press("ArrowUp")
+    assert one.evaluate("document.activeElement.dataset.series") not in ("feed{venue=cme}", None)
+    one.keyboard.press("Tab")
+    assert "1m" == one.evaluate("document.activeElement.dataset.range")
+
+
+def test_a_page_that_slept_for_hours_asks_for_all_of_it(node: tuple[Any, str], browser: Any) -> None:
+    one = browser.new_page()
+    one.add_init_script(
+        "window.EventSource = class extends EventSource { constructor(url) { super(url); window.heard = this; } }"
+    )
+    one.goto(node[1] + FEED)
+    filled(one)
+    # The stream itself brings an hour of what was missed; the first thing heard is an hour and a half later.
+    with one.expect_request("**/pulse/history?**"):
+        one.evaluate("heard.onmessage({ data: JSON.stringify({ now: Date.now() + 5_400_000, ticks: [] }) })")
+    filled(one)
+    one.close()
+
+
 def shares(times: list[float]) -> list[float]:
     """p50, p90 and p99."""
     ordered = sorted(times)

@@ -42,6 +42,19 @@ def test_a_wrong_question_is_answered_in_the_one_shape(client: Any, path: str, s
     assert {"error", "message", "retry", "details", "request"} == set(answer.json())
 
 
+def test_a_history_that_does_not_answer_is_no_empty_page(
+    client: Any, pulse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse.history, "away", "Connection refused — é", raising=False)
+    reply = client.get("/pulse/query?series=of.another.host")
+    assert (503, "storage") == (reply.status_code, reply.json()["error"])
+    assert "does not answer: Connection refused" in reply.json()["message"]
+    assert 200 == client.get("/pulse/query?series=feed{venue=cme}").status_code
+    assert "Connection refused — é" == client.get("/pulse/mesh?last=1m").json()["away"]
+    history = client.get("/pulse/history?series=feed{venue=cme}&last=1m")
+    assert "Connection refused ? ?" == history.headers["pulse-away"]
+
+
 def test_history_ends_where_the_stream_begins(client: Any, clock: FakeClock) -> None:
     answer = client.get("/pulse/history", params={"series": FEED, "last": "60s"})
     until = int(answer.headers["pulse-until"])

@@ -63,7 +63,7 @@ def test_a_stream_beats_though_nothing_happens(pulse: Pulse, clock: FakeClock) -
 def test_the_list_comes_with_the_stream(pulse: Pulse) -> None:
     told = heard(pulse, None, count=2, overview=Overview(pulse))
     assert ["overview"] == [one["event"] for one in told if "event" in one]
-    assert FEED in [row["series"] for row in json.loads(told[1]["data"])]
+    assert FEED in [row["series"] for row in json.loads(told[1]["data"])["series"]]
 
 
 def test_a_listener_that_left_is_forgotten(pulse: Pulse) -> None:

@@ -32,6 +32,14 @@ export const clock = (time) => seconds.format(time);
 export const clockShort = (time) => minutes.format(time);
 export const date = (time) => day.format(time);
 
+// The zone of all times on a page, as `Europe/Berlin, UTC+1`.
+export function zone() {
+  const minutes = -new Date().getTimezoneOffset(), size = Math.abs(minutes), rest = size % 60;
+  const offset = minutes ? `UTC${minutes < 0 ? "−" : "+"}${Math.floor(size / 60)}${rest ? `:${String(rest).padStart(2, "0")}` : ""}` : "UTC";
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return !name || name === "UTC" || name === offset ? offset : `${name}, ${offset}`;
+}
+
 export function span(milliseconds) {
   const s = milliseconds / 1000;
   return s < 120 ? `${trimmed(s.toFixed(1))} s` : s < 7200 ? `${trimmed((s / 60).toFixed(1))} min` : `${trimmed((s / 3600).toFixed(1))} h`;

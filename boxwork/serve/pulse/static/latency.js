@@ -18,6 +18,8 @@ const first = JSON.parse($("data").textContent);
 const RANGES = { "1m": [60_000, 900], "15m": [900_000, 900], "1h": [3_600_000, 900], "1d": [86_400_000, 1440] };
 const SETTLE_MS = 3000;       // what has not come so long after its end is a gap for now; other processes write with a delay
 const TABLE_MS = 4000;
+// A stream brings up to an hour of what was missed; a page that slept longer asks for all of it anew.
+const ASLEEP_MS = 3_000_000;
 
 const state = { series: "", range: "1m", paused: false, model: null, unit: "ns", chosen: null, points: null, loading: 0 };
 const heatmap = new Heatmap($("heatmap"), $("grid")), percentiles = new Percentiles($("percentiles"));
@@ -28,8 +30,8 @@ let found = colours(document.querySelector(".pulse"));
 
 const wide = () => matchMedia("(min-width: 900px)").matches;
 
-function listed(rows) {
-  list.fill(rows);
+function listed({ series: rows, total }) {
+  list.fill(rows, total);
   if (!state.series && rows.length && wide()) go(rows[0].series, state.range, false);
   else if (state.series && $("title").textContent === state.series) name();
 }
@@ -59,7 +61,9 @@ async function load() {
     if (!reply) setTimeout(() => { if (turn === state.loading) load(); }, 2000);
     return;
   }
-  $("fault").hidden = true;
+  const away = reply.headers.get("pulse-away");
+  $("fault").hidden = !away;
+  if (away) $("fault").textContent = `The history does not answer (${away}): what this node has itself is shown.`;
   const until = reply.headers.get("pulse-until");
   state.unit = reply.headers.get("pulse-unit");
   const { width, columns: known } = decodeHistory(await reply.arrayBuffer());
@@ -88,6 +92,7 @@ async function levels(series) {
 function tick({ now, ticks }) {
   const { model } = state;
   if (!model || state.paused) return;
+  if (now - model.end > ASLEEP_MS) { load(); return; }
   const begin = performance.now(), changed = new Set(), end = model.end;
   for (const one of ticks) if (one.s === state.series) changed.add(model.add(decodeText(one.b)));
   // The page moves on with the server's clock: what does not come becomes visible as a gap.
@@ -143,10 +148,18 @@ async function choose(rectangle) {
   if (low !== -Infinity) query.set("low", low);
   if (high !== Infinity) query.set("high", high);
   const begin = performance.now(), mark = state.chosen = {};
-  const replies = await Promise.all([fetch(`${base}/pulse/query?${query}`), fetch(`${base}/pulse/percentiles?${span}`)]);
-  const [answer, plot] = await Promise.all(replies.map((reply) => reply.json()));
+  let replies, answer, plot;
+  try {
+    replies = await Promise.all([fetch(`${base}/pulse/query?${query}`), fetch(`${base}/pulse/percentiles?${span}`)]);
+    [answer, plot] = await Promise.all(replies.map((reply) => reply.json()));
+  } catch { answer = null; }
   if (state.chosen !== mark) return;
-  if (!replies[0].ok) { say(answer.message); return; }
+  $("fault").hidden = Boolean(answer && replies[0].ok);
+  if (!$("fault").hidden) {
+    $("fault").textContent = answer?.message ?? "The server does not answer: select again when the page is live.";
+    say($("fault").textContent);
+    return;
+  }
   state.points = plot.points ?? null;
   const limit = low === -Infinity && high === Infinity ? "all values" : `${low === -Infinity ? "" : format.value(low, unit)} … ${high === Infinity ? "" : format.value(high, unit)}`;
   $("choice-range").textContent = `${format.clock(from)} – ${format.clock(to)}`;
@@ -241,5 +254,6 @@ new ResizeObserver(() => { if (state.model) { heatmap.resize(); pointer.resize()
 onScheme(() => requestAnimationFrame(() => { found = colours(document.querySelector(".pulse")); heatmap.style(found); pointer.draw(); figuresAt = 0; figures(); }));
 
 heatmap.style(found);
-list.fill(first.series);
+list.fill(first.series, first.total);
+$("zone").textContent = `times in ${format.zone()}`;
 open();

@@ -20,7 +20,11 @@ async function look() {
       if (turn !== state.turn) return;
       if (!replies[0].ok) throw new Error(round.message);
       show([...round.cells, ...oneway.cells.map((cell) => ({ ...cell, probe: cell.probe || "one way" }))], round.offsets ?? []);
-      $("fault").hidden = true;
+      $("fault").hidden = !round.away;
+      if (round.away) {
+        $("fault").textContent = `The history does not answer (${round.away}): what is missing may be there. Trying again.`;
+        $("empty").hidden = true;
+      }
     } catch (fault) {
       if (turn !== state.turn) return;
       $("fault").textContent = `The node does not answer (${fault.message}); trying again.`;

@@ -13,10 +13,15 @@ export class Pointer {
     frame.addEventListener("pointerdown", (event) => this.down(event));
     frame.addEventListener("pointermove", (event) => this.move(event));
     frame.addEventListener("pointerup", (event) => this.up(event));
-    frame.addEventListener("pointercancel", () => { this.from = null; this.draw(); });
-    frame.addEventListener("pointerleave", () => { this.hover = null; tip.hidden = true; this.draw(); });
+    // A finger that goes up or down moves the page: nothing was chosen.
+    frame.addEventListener("pointercancel", () => { this.from = null; this.rectangle = this.before; this.leave(); });
+    // A finger that is lifted leaves what it showed; a touch elsewhere ends it.
+    frame.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") this.leave(); });
+    document.addEventListener("pointerdown", (event) => { if (!frame.contains(event.target)) this.leave(); });
     frame.addEventListener("keydown", (event) => this.key(event));
   }
+
+  leave() { this.hover = null; this.tip.hidden = true; this.draw(); }
 
   spot(event) {
     const box = this.overlay.getBoundingClientRect();
@@ -26,6 +31,7 @@ export class Pointer {
   down(event) {
     if (event.button || !this.heatmap.model) return;
     this.from = this.spot(event);
+    this.before = this.rectangle;
     this.frame.setPointerCapture(event.pointerId);
   }
 
@@ -42,7 +48,9 @@ export class Pointer {
     const at = this.spot(event), dragged = Math.hypot(at.x - this.from.x, at.y - this.from.y) >= DRAG_MIN;
     this.rectangle = dragged ? this.snapped(this.from, at) : null;
     this.from = null;
+    if (event.pointerType === "touch") { this.hover = dragged ? null : at; this.tip.hidden = dragged; }
     this.draw();
+    if (this.hover) this.tell(at);
     this.chosen(this.rectangle);
   }
 
@@ -94,7 +102,7 @@ export class Pointer {
     if (!column) return [...lines, "gap: nobody was there to record"];
     if (column.quantiles) {
       const [p50, p99, p999] = column.quantiles;
-      lines.push(`p50 ${format.value(p50, unit)}`, `p99 ${format.value(p99, unit)}`, `p99.9 ${format.value(p999, unit)}`, `${format.count(column.count)} samples`);
+      lines.push(`p50 ${format.value(p50, unit)}`, `p99 ${format.value(p99, unit)}`, `p99.9 ${format.value(p999, unit)}`, `${format.count(column.count)} ${column.count === 1 ? "sample" : "samples"}`);
     }
     if (state === "silence") lines.push("silence: alive, and no samples");
     if (column.lost) lines.push(`${format.count(column.lost)} lost`);

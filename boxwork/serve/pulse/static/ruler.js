@@ -70,7 +70,9 @@ function label(time, step) {
   let text = labels.get(key);
   if (text === undefined) {
     if (labels.size >= LABELS_MAX) labels.clear();
-    labels.set(key, text = write(time));
+    text = write(time);
+    // The hour that begins a day says which one.
+    labels.set(key, text = text === "00:00" ? format.date(time) : text);
   }
   return text;
 }
