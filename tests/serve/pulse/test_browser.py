@@ -273,6 +273,7 @@ def test_a_long_list_says_so_and_a_search_finds_the_rest(
 def test_one_press_of_tab_passes_the_list_and_arrows_walk_in_it(page: Open) -> None:
     one = page(FEED)
     filled(one)
+    one.wait_for_function("() => document.querySelectorAll('a[data-series]').length > 2")
     one.focus("#filter")
     one.keyboard.press("Tab")
     assert "feed{venue=cme}" == one.evaluate("document.activeElement.dataset.series")
