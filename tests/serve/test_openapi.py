@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -27,14 +28,26 @@ RULES_BETWEEN_FIELDS = ("POST /fleet/source", "POST /fleet/versions")
 NOT_ACCEPTED = "checks.positive_data_acceptance.enabled = false"
 
 
+def publish_fleet(work: Any, root: Path) -> None:
+    """A version to give orders about: with nothing published, every order would be refused before it is looked at."""
+    (root / "hosts.csv").write_text("host,workers\nweb1,4\nweb2,8\n")
+    release = root / "release"
+    release.mkdir()
+    (release / "release.toml").write_text('[columns.workers]\ntype = "integer"\n')
+    (release / "app.conf.j2").write_text("workers = {{ workers }}\n")
+    work.part("fleet").publish(release, author="a test", reason="the first")
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     folder = tmp_path / "photos"
     folder.mkdir()
     for number in range(3):
         Image.new("RGB", (60, 40), (number * 60, 9, 9)).save(folder / f"{number}.jpg")
-    with boxwork.open(tmp_path / "data") as work:
+    settings = {"fleet.source": f"csv:{tmp_path}/hosts.csv"}
+    with boxwork.open(tmp_path / "data", settings=settings) as work:
         list(work.inventory.scan(folder))
+        publish_fleet(work, tmp_path)
         with served(work) as server:
             yield server.url
 

@@ -360,7 +360,7 @@ class Fleet:
         cohort = self.cohort(number, only)
         if not cohort:
             part = f" of {only}" if only else ""
-            raise errors.BadInput(f"every host{part} is what version {number} says already", version=number)
+            raise errors.Refused(f"every host{part} is what version {number} says already", version=number)
         rollout: Rollout = self.work.commit(
             decisions.start,
             to=number,

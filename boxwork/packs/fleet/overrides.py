@@ -23,6 +23,12 @@ from boxwork.packs.fleet.table import Raw
 # Overrides of one fleet.  Somebody who needs more keeps a second source by hand.  Unit: overrides.
 OVERRIDES_MAX = 1_000
 VALUE_LENGTH_MAX = 1_000
+# A name of the release's, as templates call it; `host` and `kind` are no values that a person sets.
+NAME = r"[^\W\d]\w{0,99}"
+COLUMN = rf"^(?!host$|kind$){NAME}$"
+# A host, or a column with a value: one line of text that neither begins nor ends with a blank.
+_INK = r"[^\x00-\x20\x7f-\xa0]"
+SCOPE = rf"{HOST_NAME}|^{NAME}={_INK}([^\x00-\x1f\x7f-\x9f]{{0,998}}{_INK})?$"
 
 
 class Override(msgspec.Struct, frozen=True):
@@ -64,10 +70,9 @@ def unset(tx: Any, scope: str, columns: list[str]) -> int:
 def read_scope(text: str) -> str:
     """A scope as it is kept.  Raises `BadInput`."""
     column, mark, value = text.strip().partition("=")
-    if mark and column.isidentifier() and 0 < len(value.strip()) <= VALUE_LENGTH_MAX:
-        return f"{column}={value.strip()}"
-    if not mark and re.fullmatch(HOST_NAME, column):
-        return column
+    scope = f"{column}{mark}{value.strip()}"
+    if re.fullmatch(SCOPE, scope):
+        return scope
     raise errors.BadInput(f"{text[:80]!r} is neither a host, as web1, nor a label, as site=berlin")
 
 
@@ -76,7 +81,7 @@ def read_values(pairs: Sequence[str]) -> dict[str, str]:
     values: dict[str, str] = {}
     for pair in pairs:
         column, mark, value = pair.partition("=")
-        if not mark or not column.isidentifier() or column in ("host", "kind") or len(value) > VALUE_LENGTH_MAX:
+        if not mark or not re.fullmatch(COLUMN, column) or len(value) > VALUE_LENGTH_MAX:
             raise errors.BadInput(f"{pair[:80]!r} is no override: write column=value, with a column of the release")
         values[column] = value
     if not values:

@@ -24,9 +24,9 @@ class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     series: str
-    p99_ms: Annotated[float, msgspec.Meta(gt=0)]
+    p99_ms: Annotated[float, msgspec.Meta(gt=0, le=86_400_000)]
     window_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 60.0
-    samples_min: Annotated[int, msgspec.Meta(ge=1)] = 100
+    samples_min: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 100
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
     growth: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 2.0
     bake_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 10.0
-    failures_max: Annotated[int, msgspec.Meta(ge=0)] = 0
+    failures_max: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     ack_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 120.0
     silent_max: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
     latency: Latency | None = None
@@ -69,12 +69,19 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             share = min(1.0, share * self.growth if self.kind == "exponential" else share + self.growth)
 
 
+class BadPlan(errors.BadInput):
+    """Fields that cannot be, or do not fit each other."""
+
+    code = "fleet.plan"
+    status = 422
+
+
 def plan_of(values: dict[str, object]) -> Plan:
-    """A plan from its fields.  Raises `BadInput` with the field that cannot be."""
+    """A plan from its fields.  Raises `BadPlan` with the field that cannot be."""
     try:
         return msgspec.convert(values, Plan, strict=False)
     except msgspec.ValidationError as fault:
-        raise errors.BadInput(f"the plan of the rollout: {fault}") from None
+        raise BadPlan(f"the plan of the rollout: {fault}") from None
 
 
 def order(rollout: int, hosts: list[str]) -> list[str]:

@@ -25,6 +25,7 @@ GET  /fleet/events                          the state, live
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -38,11 +39,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from boxwork import Ref, errors
-from boxwork.packs.fleet import pages, protocol
+from boxwork.packs.fleet import described, orders, pages, protocol
 from boxwork.packs.fleet.admission import door_of
 from boxwork.packs.fleet.conductor import Conductor
 from boxwork.packs.fleet.outlook import Outlook
-from boxwork.packs.fleet.overrides import read_values, set_over, unset_over
+from boxwork.packs.fleet.overrides import set_over, unset_over
 from boxwork.packs.fleet.plan import plan_of
 from boxwork.packs.fleet.questions import Questions, of_host, whole_body
 
@@ -53,6 +54,7 @@ PRIVATE = {"cache-control": "private, no-cache"}
 IMMUTABLE = {"cache-control": "private, max-age=31536000, immutable", "content-type": "application/octet-stream"}
 # A person's order or a report in JSON.  Unit: bytes; 100 paths of drift with long names are 30 KiB.
 BODY_BYTES_MAX = 256 * 1024
+_WHOLE = re.compile(described.NUMBER)
 ACK = msgspec.json.encode(protocol.Ack())
 
 
@@ -118,24 +120,25 @@ class Desk:
         return json_reply({"public_key": ring.keys[-1], "epoch": fleet.mirror.epoch})
 
     async def keys(self, request: Request) -> Response:
-        """`GET /fleet/keys`: the public keys, which of them are in use, and who decided that; `POST` adds one."""
-        if request.method == "POST":
-            return await self.rekey(request)
+        """`GET /fleet/keys`: the public keys, which of them are in use, and who decided that."""
         fleet = await self._ready()
         return json_reply(await anyio.to_thread.run_sync(fleet.keyring.about))
 
-    async def rekey(self, request: Request) -> Response:
-        """`POST /fleet/keys`: add a key; `POST /fleet/keys/retire`: take one out of use."""
+    async def new_key(self, request: Request) -> Response:
+        """`POST /fleet/keys`: add a key, which every host learns from a document that the old one signed."""
         fleet = await self._ready()
-        if request.url.path.endswith("/retire"):
-            out = await order_of(request, Retire)
-            key = await anyio.to_thread.run_sync(
-                lambda: fleet.keyring.retire(out.key, who=out.who, why=out.why, anyway=out.anyway)
-            )
-        else:
-            given = await order_of(request, Steer)
-            key = await anyio.to_thread.run_sync(lambda: fleet.keyring.new(who=given.who, why=given.why))
+        given = await order_of(request, orders.NewKey)
+        key = await anyio.to_thread.run_sync(lambda: fleet.keyring.new(who=given.who, why=given.why))
         return json_reply({"key": key}, 201)
+
+    async def retire(self, request: Request) -> Response:
+        """`POST /fleet/keys/retire`: take a key out of use."""
+        fleet = await self._ready()
+        given = await order_of(request, orders.Retire)
+        key = await anyio.to_thread.run_sync(
+            lambda: fleet.keyring.retire(given.key, who=given.who, why=given.why, anyway=given.anyway)
+        )
+        return json_reply({"key": key})
 
     # --- for people
 
@@ -148,7 +151,9 @@ class Desk:
         """`GET /fleet/hosts.json?q=&only=`: host, what it shall be, what it is, how it is, drift, seconds ago."""
         await self._ready()
         query = request.query_params
-        only, words = query.get("only", ""), query.get("q", "")[:100]
+        only, words = query.get("only", ""), query.get("q", "")
+        if max(len(only), len(words)) > described.WORDS_MAX:
+            raise errors.BadInput(f"at most {described.WORDS_MAX} characters are looked for in a name")
         return json_reply(await anyio.to_thread.run_sync(self.outlook.hosts, words, only))
 
     async def about(self, request: Request) -> Response:
@@ -173,7 +178,7 @@ class Desk:
     async def publish(self, request: Request) -> Response:
         """`POST /fleet/versions`: a version of a template tree that is in the store, with the rows of now."""
         fleet = await self._ready()
-        given = await order_of(request, Publish)
+        given = await order_of(request, orders.Publish)
         try:
             version = await anyio.to_thread.run_sync(
                 lambda: fleet.publish(Ref.parse(given.template), author=given.author, reason=given.reason)
@@ -185,17 +190,16 @@ class Desk:
     async def override(self, request: Request) -> Response:
         """`POST /fleet/overrides`: values for a host or a label over those of the source; the version with them."""
         fleet = await self._ready()
-        given = await order_of(request, Set)
-        values = read_values([f"{column}={value}" for column, value in given.values.items()])
+        given = await order_of(request, orders.Set)
         version = await anyio.to_thread.run_sync(
-            lambda: set_over(fleet, given.scope, values, who=given.who, why=given.why)
+            lambda: set_over(fleet, given.scope, given.values, who=given.who, why=given.why)
         )
         return json_reply(version, 201)
 
     async def unset(self, request: Request) -> Response:
         """`POST /fleet/overrides/unset`: what the source says again; no column means all of the scope."""
         fleet = await self._ready()
-        given = await order_of(request, Unset)
+        given = await order_of(request, orders.Unset)
         return json_reply(
             await anyio.to_thread.run_sync(
                 lambda: unset_over(fleet, given.scope, given.columns, who=given.who, why=given.why)
@@ -205,9 +209,9 @@ class Desk:
     async def start(self, request: Request) -> Response:
         """`POST /fleet/rollouts`: move the fleet to a version; what the plan leaves out is as in the settings."""
         fleet = await self._ready()
-        given = await order_of(request, Start)
+        given = await order_of(request, orders.Start)
         default: Any = fleet.conductor.default_plan()
-        plan = plan_of({**msgspec.to_builtins(default), **given.plan})
+        plan = plan_of({**msgspec.to_builtins(default), **msgspec.to_builtins(given.plan)})
         rollout = await anyio.to_thread.run_sync(
             lambda: fleet.start(given.version, plan, who=given.who, why=given.why, only=given.only)
         )
@@ -220,7 +224,7 @@ class Desk:
         state = {"pause": "paused", "resume": "running", "abort": "aborted"}.get(action)
         if state is None:
             raise errors.NotFound(f"a rollout can be told to pause, resume or abort, not {action[:40]!r}")
-        given = await order_of(request, Steer)
+        given = await order_of(request, orders.Steer)
         return json_reply(
             await anyio.to_thread.run_sync(lambda: fleet.steer(number, state, who=given.who, why=given.why))
         )
@@ -244,46 +248,6 @@ class Direct:
         await response(scope, receive, send)
 
 
-class Publish(msgspec.Struct, forbid_unknown_fields=True):
-    template: str
-    author: str
-    reason: str
-
-
-class Start(msgspec.Struct, forbid_unknown_fields=True):
-    version: int
-    who: str
-    why: str = ""
-    plan: dict[str, Any] = {}
-    only: str = ""
-
-
-class Set(msgspec.Struct, forbid_unknown_fields=True):
-    scope: str
-    values: dict[str, str]
-    who: str
-    why: str
-
-
-class Unset(msgspec.Struct, forbid_unknown_fields=True):
-    scope: str
-    who: str
-    why: str
-    columns: list[str] = []
-
-
-class Retire(msgspec.Struct, forbid_unknown_fields=True):
-    key: str
-    who: str
-    why: str
-    anyway: bool = False
-
-
-class Steer(msgspec.Struct, forbid_unknown_fields=True):
-    who: str
-    why: str
-
-
 def host_of(request: Request) -> str:
     host: str = request.path_params["host"]
     return host
@@ -298,14 +262,11 @@ async def order_of(request: Request, kind: Any) -> Any:
     """What a person or a program asks for, as `kind`."""
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
         raise errors.BadInput("an order is JSON: send it with content-type application/json")
-    try:
-        return msgspec.json.decode(await body_of(request), type=kind, strict=False)  # 2.0 is a whole number
-    except msgspec.DecodeError as fault:
-        raise errors.BadInput(f"the order cannot be read: {fault}") from None
+    return orders.read(await body_of(request), kind)
 
 
 def whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+    if not _WHOLE.fullmatch(text):
         raise errors.BadInput(f"{text[:20]!r} is no number of a version or rollout")
     return int(text)
 
@@ -333,8 +294,9 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/fleet/rollout/{number}", shown.rollout, methods=["GET"], include_in_schema=False),
         Route("/fleet/events", shown.events, methods=["GET"], include_in_schema=False),
         Route("/fleet/key", desk.key, methods=["GET"]),
-        Route("/fleet/keys", desk.keys, methods=["GET", "POST"], include_in_schema=False),
-        Route("/fleet/keys/retire", desk.rekey, methods=["POST"], include_in_schema=False),
+        Route("/fleet/keys", desk.keys, methods=["GET"]),
+        Route("/fleet/keys", desk.new_key, methods=["POST"]),
+        Route("/fleet/keys/retire", desk.retire, methods=["POST"]),
         Route("/fleet/state", desk.state, methods=["GET"]),
         Route("/fleet/hosts.json", desk.hosts, methods=["GET"]),
         Route("/fleet/about/{host}", desk.about, methods=["GET"]),
@@ -342,8 +304,8 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/fleet/source", desk.check, methods=["POST"]),
         Route("/fleet/versions", desk.publish, methods=["POST"]),
         Route("/fleet/versions/{number}", desk.version, methods=["GET"]),
-        Route("/fleet/overrides", desk.override, methods=["POST"], include_in_schema=False),
-        Route("/fleet/overrides/unset", desk.unset, methods=["POST"], include_in_schema=False),
+        Route("/fleet/overrides", desk.override, methods=["POST"]),
+        Route("/fleet/overrides/unset", desk.unset, methods=["POST"]),
         Route("/fleet/rollouts", desk.start, methods=["POST"]),
         Route("/fleet/rollouts/{number}/{action}", desk.steer, methods=["POST"]),
     ]

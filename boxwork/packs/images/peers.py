@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from boxwork import Ref, Setting, errors, ref_of, tree
+from boxwork.packs.images.described import BLOBS_MAX
 from boxwork.packs.images.signing import Signer, is_signed
 
 log = logging.getLogger("boxwork.images")
@@ -42,7 +43,7 @@ LIMITS = (
 )
 
 # Blobs in one answer, and their bytes together: one answer takes 50 ms on a fast line, and memory for one.
-PACK_BLOBS_MAX, PACK_BYTES_MAX = 512, 8 * 1024 * 1024
+PACK_BLOBS_MAX, PACK_BYTES_MAX = BLOBS_MAX, 8 * 1024 * 1024
 # A larger blob comes by itself, as a stream.  Unit: bytes.
 LARGE_BYTES = 2 * 1024 * 1024
 # What a peer says of one key.  Unit: bytes.
@@ -178,7 +179,7 @@ class _Line:
         """These blobs, in this order, several in one answer.  Raises `BlobCorrupt` for bytes that are not theirs."""
         for asked in _batches(refs, sizes):
             body = msgspec.json.encode([str(ref) for ref in asked])
-            raw = self.ask("POST", "/images/blobs", 2 * max(PACK_BYTES_MAX, TREE_BYTES_MAX), body)
+            raw = self.ask("POST", "/images/peers/blobs", 2 * max(PACK_BYTES_MAX, TREE_BYTES_MAX), body)
             try:
                 found = {ref_of(data): data for data in msgspec.msgpack.decode(raw or b"", type=list[bytes])}
             except msgspec.DecodeError as reason:
@@ -241,8 +242,6 @@ def answer(work: Any, signer: Signer, key: bytes, boxes: frozenset[str]) -> Answ
 
 def packed(content: Any, refs: list[Ref]) -> bytes:
     """Blobs, one after another, until an answer is full; what is not here is left out."""
-    if len(refs) > PACK_BLOBS_MAX:
-        raise errors.BadInput(f"{len(refs)} blobs: ask for at most {PACK_BLOBS_MAX} at once")
     found: list[bytes] = []
     held = 0
     for ref in refs:

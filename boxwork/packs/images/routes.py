@@ -9,13 +9,14 @@ GET  /images/builds/{id}/events       the same as events
 POST /images/{name}/build             begin one; the answer is its id
 POST /images/{name}/rollback          {"number": 1, "reason": "…"}
 GET  /images/steps/{key}              what a step made, signed: for other nodes (`peers`)
-POST /images/blobs                    ["sha256:…", …] → msgpack, several small blobs in one answer
+POST /images/peers/blobs              ["sha256:…", …] → msgpack, several small blobs in one answer
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,7 +27,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from boxwork import Ref, errors
-from boxwork.packs.images import machine_pages, pages, peers, steps
+from boxwork.packs.images import described, machine_pages, pages, peers, steps
 from boxwork.packs.images.watching import LOOK_S, Watcher
 from boxwork.packs.images.workshop import Workshop
 
@@ -83,45 +84,37 @@ class Desk:
 
     async def build(self, request: Request) -> Response:
         """`POST /images/{name}/build`: begin to build the recipe of this name as it is now; answers with the build."""
-        order = await _order(request)
+        order = await _order(request, described.Build)
         name = request.path_params["name"]
         if name not in await _thread(self.shop.catalog.sources):
             raise errors.NotFound(f"no recipe of {name!r} is known: build it once with `boxwork images build FILE`")
-        id = await _thread(
-            lambda: self.shop.start(
-                name, who="page", reason=str(order.get("reason", ""))[:500], fresh=bool(order.get("fresh"))
-            )
-        )
+        id = await _thread(lambda: self.shop.start(name, who="page", reason=order.reason, fresh=order.fresh))
         return JSONResponse({"id": id}, 202)
 
     async def rollback(self, request: Request) -> Response:
         """`POST /images/{name}/rollback`: make an earlier version the current one; 0 is the one before."""
-        order = await _order(request)
-        number = order.get("number", 0)
-        if isinstance(number, float) and number.is_integer():
-            number = int(number)  # JSON does not tell 2.0 from 2
-        if not isinstance(number, int):
-            raise errors.BadInput(f"number is the number of a version, not {number!r}")
-        name, reason = request.path_params["name"], str(order.get("reason", ""))[:500]
-        before, now = await _thread(lambda: self.shop.builder.rollback(name, number, who="page", reason=reason))
+        order = await _order(request, described.Rollback)
+        name = request.path_params["name"]
+        before, now = await _thread(
+            lambda: self.shop.builder.rollback(name, order.number, who="page", reason=order.reason)
+        )
         return JSONResponse({"before": before, "now": now})
 
     async def step(self, request: Request) -> Response:
         """`GET /images/steps/{key}`: the root that the step with this key made, signed by this node; 404 if unknown."""
-        try:
-            key = bytes.fromhex(request.path_params["key"])
-        except ValueError:
-            raise errors.BadInput("a key is 64 hexadecimal digits") from None
-        found = await _thread(peers.answer, self.work, self.shop.signer, key, STEPS)
+        text = request.path_params["key"]
+        if not re.fullmatch(described.KEY, text):
+            raise errors.BadInput("a key is 64 hexadecimal digits")
+        found = await _thread(peers.answer, self.work, self.shop.signer, bytes.fromhex(text), STEPS)
         return Response(msgspec.json.encode(found), media_type="application/json")
 
     async def blobs(self, request: Request) -> Response:
-        """`POST /images/blobs`: small blobs, as a msgpack list; what is not here, or no longer fits, is left out."""
+        """`POST /images/peers/blobs`: small blobs as a msgpack list; what is not here, or does not fit, is left out."""
         body = await _body(request, BLOBS_BYTES_MAX)
         try:
-            refs = [Ref.parse(each) for each in msgspec.json.decode(body, type=list[str])]
+            refs = [Ref.parse(each) for each in msgspec.json.decode(body, type=described.Refs)]
         except msgspec.DecodeError as reason:
-            raise errors.BadInput(f"send a list of refs: {reason}") from reason
+            raise errors.BadInput(f"send a list of at most {described.BLOBS_MAX} refs: {reason}") from reason
         return Response(await _thread(peers.packed, self.work.content, refs), media_type="application/msgpack")
 
     async def watch(self, request: Request) -> Response:
@@ -177,18 +170,19 @@ async def _body(request: Request, bytes_max: int) -> bytes:
     return data
 
 
-async def _order(request: Request) -> dict[str, Any]:
+async def _order(request: Request, kind: Any) -> Any:
     """The JSON of an order.  A form of another site cannot send this content type without asking first."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise errors.BadInput("send the order as content-type: application/json")
     data = await _body(request, BODY_BYTES_MAX)
     try:
-        order = json.loads(data or b"{}")
-    except ValueError as reason:
-        raise errors.BadInput(f"the order is no JSON: {reason}") from reason
-    if not isinstance(order, dict):
-        raise errors.BadInput("an order is a JSON object")
-    return order
+        order = msgspec.json.decode(data or b"{}")
+        number = order.get("number") if isinstance(order, dict) else None
+        if isinstance(number, float) and number.is_integer() and abs(number) < 2**53:
+            order["number"] = int(number)  # JSON does not tell 2.0 from 2
+        return msgspec.convert(order, kind)
+    except msgspec.DecodeError as reason:
+        raise errors.BadInput(f"the order cannot be read: {reason}") from reason
 
 
 def routes(work: Any) -> list[BaseRoute]:
@@ -199,8 +193,8 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/images", desk.images, methods=["GET"], include_in_schema=False),
         Route("/images/builds/{id}", desk.watch, methods=["GET"], include_in_schema=False),
         Route("/images/builds/{id}/events", desk.events, methods=["GET"], include_in_schema=False),
-        Route("/images/steps/{key}", desk.step, methods=["GET"], include_in_schema=False),
-        Route("/images/blobs", desk.blobs, methods=["POST"], include_in_schema=False),
+        Route("/images/steps/{key}", desk.step, methods=["GET"]),
+        Route("/images/peers/blobs", desk.blobs, methods=["POST"]),
         *machine_pages.routes(desk.work),
         Route("/images/{name}", desk.image, methods=["GET"], include_in_schema=False),
         Route("/images/{name}/build", desk.build, methods=["POST"]),

@@ -92,7 +92,7 @@ def test_only_blobs_that_are_missing_come(debs: Archive, work: Any, workshop: Wo
     asked: list[str] = []
 
     def count(path: str, body: bytes) -> bytes:
-        if path == "/images/blobs":
+        if path == "/images/peers/blobs":
             asked.extend(msgspec.msgpack.decode(body))
         return body
 
@@ -106,7 +106,7 @@ def test_wrong_bytes_are_noticed_by_their_hash_and_the_step_runs_here(
     debs: Archive, work: Any, workshop: Workshop, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def lie(path: str, body: bytes) -> bytes:
-        return body.replace(b"world 1\n", b"WORLD 1\n") if path == "/images/blobs" else body
+        return body.replace(b"world 1\n", b"WORLD 1\n") if path == "/images/peers/blobs" else body
 
     first = workshop.builder.build(recipe_of(debs, BIG))
     with node(work, lie) as url, second(tmp_path, url, workshop.signer.public()) as (other, shop):
@@ -160,7 +160,7 @@ def test_only_steps_of_images_are_answered_and_lists_have_a_limit(work: Any, wor
     with node(work) as url:
         assert 404 == httpx.get(f"{url}/images/steps/{'0' * 64}").status_code
         assert 400 == httpx.get(f"{url}/images/steps/xyz").status_code
-        assert 400 == httpx.post(f"{url}/images/blobs", json=["sha256:" + "0" * 64] * 600).status_code
-        assert 400 == httpx.post(f"{url}/images/blobs", json={"no": "list"}).status_code
-        empty = httpx.post(f"{url}/images/blobs", json=["sha256:" + "0" * 64])
+        assert 400 == httpx.post(f"{url}/images/peers/blobs", json=["sha256:" + "0" * 64] * 600).status_code
+        assert 400 == httpx.post(f"{url}/images/peers/blobs", json={"no": "list"}).status_code
+        empty = httpx.post(f"{url}/images/peers/blobs", json=["sha256:" + "0" * 64])
         assert [] == msgspec.msgpack.decode(empty.content)
