@@ -4,7 +4,7 @@
     served        end to end over HTTP, CPU of the server's process tree for each cold thumbnail of a distinct file,
                   beside thumbor and PocketBase where they are installed (`_media_peers`)
     looks         SSIM against the picture scaled down without loss, and bytes: what a format buys at which quality
-    many at once  1,000 distinct 12-megapixel JPEGs asked for at once: the most memory the server ever had
+    many at once  1,000 distinct 12-megapixel JPEGs asked for at once: the most memory of the server and its workers
     hostile       others' cached thumbnails while a corpus of broken pictures is asked for, beside a quiet server
 
 Rounds are interleaved; medians.
@@ -128,7 +128,19 @@ def tree_cpu_ms(pid: int) -> float:
     import psutil
 
     root = psutil.Process(pid)
-    return 1e3 * sum(sum(one.cpu_times()[:2]) for one in (root, *root.children(recursive=True)))
+    # with what has ended: the last two of `cpu_times` are those of children that are gone
+    return 1e3 * sum(sum(one.cpu_times()[:4]) for one in (root, *root.children(recursive=True)))
+
+
+def tree_rss(pid: int) -> int:
+    import psutil
+
+    root = psutil.Process(pid)
+    found = 0
+    for one in (root, *root.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += one.memory_info().rss
+    return found
 
 
 def asked_cpu_ms(pid: int, urls: list[str]) -> float:
@@ -188,7 +200,7 @@ def looks() -> None:
     from PIL import Image
 
     from boxwork.packs.thumbs.sample import make_sample
-    from boxwork.packs.thumbs.thumbnail import encode, shrink, thumbnail
+    from boxwork.packs.thumbs.thumbnail import as_pillow, encode, shrink, thumbnail
 
     found: dict[str, list[tuple[float, int]]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -196,7 +208,7 @@ def looks() -> None:
         for path in sorted(Path(name).rglob("*.jpg")):
             data = path.read_bytes()
             whole = shrink(data, 320, 0, "inside")
-            exact = Image.frombytes("RGB", (whole.width, whole.height), whole.write_to_memory())
+            exact = as_pillow(whole)
             made = {kind: thumbnail(data, format=kind) for kind in ("jpg", "webp", "avif")}  # type: ignore[arg-type]
             made |= {f"{kind} best": encode(whole, kind, 0, "best") for kind in ("webp", "avif")}
             for kind, bytes_ in made.items():
@@ -210,20 +222,18 @@ def looks() -> None:
 
 def many_at_once() -> None:
     import httpx
-    import psutil
     from _report import report
 
     with tempfile.TemporaryDirectory() as name:
         distinct(Path(name) / "photos", MANY)
         with served(Path(name), Path(name) / "photos") as (pid, url, refs):
-            seen = psutil.Process(pid)
-            before = peak = seen.memory_info().rss
+            before = peak = tree_rss(pid)
             over = threading.Event()
 
             def watch() -> None:
                 nonlocal peak
                 while not over.wait(0.01):
-                    peak = max(peak, seen.memory_info().rss)
+                    peak = max(peak, tree_rss(pid))
 
             watcher = threading.Thread(target=watch)
             watcher.start()

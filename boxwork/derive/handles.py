@@ -77,6 +77,15 @@ class Blob:
         return f"Blob({self.ref})"
 
 
+class Later:
+    """In place of the bytes of an input, on the way to a worker: it reads them itself."""
+
+    __slots__ = ("ref",)
+
+    def __init__(self, ref: Ref) -> None:
+        self.ref = ref
+
+
 class File:
     """A file on this machine as an input: its content and its name are part of the key, its directory is not.
 

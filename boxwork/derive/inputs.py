@@ -21,7 +21,7 @@ from typing import Any
 from boxwork.box import Derivation
 from boxwork.content.tree_value import Tree
 from boxwork.derive.forms import instance_form, is_record, record_fields
-from boxwork.derive.handles import Blob, File
+from boxwork.derive.handles import Blob, File, Later
 from boxwork.derive.packing import rebuild_record
 from boxwork.errors import BadInput, UnsupportedType
 from boxwork.keys import ENCODERS, Describe, Ref, canonical, encode, text_form
@@ -157,15 +157,18 @@ class Binder:
             for (name, _, _), start, end in zip(self._slots, starts, ends, strict=True)
         ]
 
-    def receive(self, bound: Inputs, store: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-        """What the function is called with: positional and keyword arguments."""
+    def receive(self, bound: Inputs, store: Any, *, elsewhere: bool = False) -> tuple[Sequence[Any], dict[str, Any]]:
+        """What the function is called with: positional and keyword arguments.
+
+        With `elsewhere`, in another process: bytes that only have a name yet are `Later`, to be read there.
+        """
         args: list[Any] = []
         named: dict[str, Any] = {}
         receiver = None
         for name, kind, default, annotation in self._order:
             value = bound.get(name, default)
             if type(value) not in _SCALARS and receiver is None:
-                receiver = Receiver(store, self._describe)
+                receiver = Receiver(store, self._describe, elsewhere=elsewhere)
             if receiver is None or type(value) in _SCALARS or (self.method and name == self.first):
                 pass  # the instance is passed as it is: a copy would lose what a class does in its __init__
             elif kind is _ANY_ARGS or kind is _ANY_NAMED:
@@ -213,10 +216,11 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
 class Receiver:
     """Turns canonical inputs into what an annotation asks for.  `store` is where refs are read."""
 
-    __slots__ = ("_describe", "_store")
+    __slots__ = ("_describe", "_elsewhere", "_store")
 
-    def __init__(self, store: Any, describe: Describe) -> None:
+    def __init__(self, store: Any, describe: Describe, *, elsewhere: bool = False) -> None:
         self._store = store
+        self._elsewhere = elsewhere
         self._describe = describe
 
     def receive(self, value: Any, annotation: Any = _MISSING) -> Any:
@@ -277,6 +281,9 @@ class Receiver:
         if wanted is Ref or wanted is Tree:
             ref = self._ref(value)
             return ref if wanted is Ref else Tree(ref, self._store)
+        if self._elsewhere and wanted is bytes and type(value) is Ref:
+            self._store.size(value)  # is it here: who asks is told by us, not by the worker
+            return Later(value)
         data = self._bytes(value)
         if wanted is bytes or wanted is _MISSING:
             return data

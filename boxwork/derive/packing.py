@@ -28,7 +28,7 @@ import msgspec
 
 from boxwork.content.tree_value import Tree
 from boxwork.derive.forms import is_named_tuple, is_record, record_fields, refuse_object_dtype
-from boxwork.derive.handles import Blob, File, Readable
+from boxwork.derive.handles import Blob, File, Later, Readable
 from boxwork.errors import BadInput, UnsupportedType
 from boxwork.keys import Ref, ref_of_digest
 
@@ -37,7 +37,7 @@ MAGIC = b"\xc1bx1"
 
 # Extension codes.  A code is added, never changed: another meaning needs another MAGIC.
 TUPLE, SET, FROZENSET, COMPLEX, ARRAY, SCALAR, BYTEARRAY, PAIRS, ORDERED = range(1, 10)
-PLAIN, RECORD, ENUM, REF, BLOB, TREE, FILE = range(10, 17)
+PLAIN, RECORD, ENUM, REF, BLOB, TREE, FILE, LATER = range(10, 18)
 
 Ext = msgspec.msgpack.Ext
 _encode = msgspec.msgpack.Encoder().encode
@@ -60,12 +60,13 @@ class Packer:
     Without `classes` every class may be written (between a node and its own workers).
     """
 
-    __slots__ = ("_classes", "blobs", "refs")
+    __slots__ = ("_classes", "blobs", "later", "refs")
 
     def __init__(self, classes: Classes | None = None) -> None:
         self._classes = classes
         self.refs: list[Ref] = []
         self.blobs: list[Blob] = []
+        self.later: set[Ref] = set()
 
     def pack(self, value: object) -> bytes:
         try:
@@ -165,6 +166,10 @@ class Packer:
         self.blobs.append(value)
         return Ext(BLOB, value.ref.digest)
 
+    def _later(self, value: Later) -> Any:
+        self.later.add(value.ref)
+        return Ext(LATER, value.ref.digest)
+
     def _tree(self, value: Tree) -> Any:
         self.refs.append(value.ref)
         return Ext(TREE, value.ref.digest)
@@ -215,6 +220,7 @@ _PLAINERS: dict[type, Callable[[Packer, Any], Any]] = {
     Ref: Packer._ref,
     Blob: Packer._blob,
     File: Packer._file,
+    Later: Packer._later,
     Tree: Packer._tree,
     datetime.datetime: Packer._moment,
     datetime.time: Packer._moment,
@@ -292,6 +298,8 @@ class Unpacker:
         ref = ref_of_digest(bytes(body))
         if code == REF:
             return ref
+        if code == LATER:
+            return self._store.get(ref)
         if code == BLOB:
             return Blob(ref, self._store)
         if code == TREE:

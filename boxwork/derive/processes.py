@@ -1,19 +1,22 @@
 """Spawned worker processes: one conversation over a socket pair each, at most so many at a time.
 
     parent → worker   a job                      worker → parent   ["running"], ["get", digest] …, then one answer
-    parent → worker   the bytes, for each "get"
+    parent → worker   the bytes, for each "get", or an open file that holds them
 
 The time limit of a box begins with "running": what comes before, starting and importing, has a limit of its own.
 
 A message is its length in 8 bytes and a body.  A worker dies with its parent in two ways that back each other up:
 the kernel kills it (PR_SET_PDEATHSIG), and its socket ends.  The first counts the *thread* that started it as the
 parent, so workers are started by one thread that lives as long as the pool.
+
+Workers are nicer to others than the parent is: what answers people goes before what is computed for them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import struct
@@ -22,7 +25,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
 
@@ -32,6 +35,8 @@ from boxwork.errors import Busy, DerivationCancelled, DerivationError, Derivatio
 Stop: TypeAlias = Callable[[], object]
 
 LENGTH = struct.Struct("<Q")
+# Added to a length: the bytes are not in the message but in the file whose descriptor came with it.
+IN_FILE = 1 << 63
 # A job or an answer is held in memory whole.  Unit: bytes; larger outputs should be trees or several blobs.
 MESSAGE_BYTES_MAX = 4 << 30
 # A closed worker gets this long to end by itself.  Unit: seconds; it only has to notice that its socket ended.
@@ -40,19 +45,24 @@ END_S_MAX = 2.0
 FREE_S_MAX = 3600.0
 
 _START = (
-    "import json,sys; sys.path[:]=json.loads(sys.argv[2]); "
+    "import json,os,sys; os.nice(int(sys.argv[3])); sys.path[:]=json.loads(sys.argv[2]); "
     "from boxwork.derive.worker_main import main; main(int(sys.argv[1]))"
 )
 
 
 class ProcessPool:
-    """Workers that are kept (`reuse`) or used for one job each."""
+    """Workers that are kept (`reuse`) until nothing has come for `idle_s`, or used for one job each."""
 
-    def __init__(self, workers_max: int, start_s_max: float, *, reuse: bool) -> None:
+    def __init__(
+        self, workers_max: int, start_s_max: float, *, reuse: bool, nice: int = 0, idle_s: float = FREE_S_MAX
+    ) -> None:
         self._free = threading.BoundedSemaphore(max(workers_max, 1))
         self._start_s_max = start_s_max
         self._reuse = reuse
-        self._idle: list[_Worker] = []
+        self._nice = nice
+        self._idle_s = idle_s
+        self._idle: list[_Worker] = []  # the one that has been idle longest is the first
+        self._reaper: threading.Timer | None = None
         self._all: set[_Worker] = set()
         self._lock = threading.Lock()
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="boxwork-starter")
@@ -62,38 +72,45 @@ class ProcessPool:
         self,
         name: str,
         job: bytes,
-        read: Callable[[bytes], bytes],
+        read: Callable[[bytes], bytes | BinaryIO],
         limit_s: float,
         can_stop: Callable[[Stop | None], None],
         abandoned: Callable[[], bool],
         prefix: list[str] | None,
     ) -> list[Any]:
-        """The worker's answer.  A worker that dies, or is stopped, takes nobody with it."""
+        """The worker's answer.  A worker that dies, or is stopped, takes nobody with it.
+
+        When somebody else killed it (an operator, or the kernel that ran out of memory), the job runs once more.
+        """
         if not self._free.acquire(timeout=FREE_S_MAX):
             raise Busy(f"no worker became free for {name} within {FREE_S_MAX:g} s: raise derive.processes")
         try:
             if abandoned():
                 raise DerivationCancelled(f"everybody who waited for {name} has left", box=name)
-            worker = self._take(prefix)
-            keep = False
-            can_stop(worker.kill)
-            try:
-                answer = worker.converse(name, job, read, self._start_s_max, limit_s)
-                keep = self._reuse and answer[0] in ("done", "failed", "refused") and answer[1] != "MemoryError"
-            except _Ended:
-                if self._closed:  # no failure of the box: another process may take it over at once
-                    raise DerivationCancelled(f"{name} was stopped because its node closes", box=name) from None
-                if abandoned():
-                    raise DerivationCancelled(
-                        f"everybody who waited for {name} has left; its worker was stopped", box=name
-                    ) from None
-                raise DerivationFailed(
-                    f"the worker of {name} was ended by {worker.ending()}", box=name, error=worker.ending()
-                ) from None
-            finally:
-                can_stop(None)
-                self._give_back(worker, keep)
-            return answer
+            for may_repeat in (True, False):
+                worker = self._take(prefix)
+                keep = False
+                can_stop(worker.kill)
+                try:
+                    answer = worker.converse(name, job, read, self._start_s_max, limit_s)
+                    keep = self._reuse and answer[0] in ("done", "failed", "refused") and answer[1] != "MemoryError"
+                    return answer
+                except _Ended:
+                    if self._closed:  # no failure of the box: another process may take it over at once
+                        raise DerivationCancelled(f"{name} was stopped because its node closes", box=name) from None
+                    if abandoned():
+                        raise DerivationCancelled(
+                            f"everybody who waited for {name} has left; its worker was stopped", box=name
+                        ) from None
+                    ending = worker.ending()
+                    if not (may_repeat and ending == "SIGKILL"):
+                        raise DerivationFailed(
+                            f"the worker of {name} was ended by {ending}", box=name, error=ending
+                        ) from None
+                finally:
+                    can_stop(None)
+                    self._give_back(worker, keep)
+            raise AssertionError  # the second turn returns or raises
         finally:
             self._free.release()
 
@@ -108,6 +125,8 @@ class ProcessPool:
         self._closed = True
         with self._lock:
             workers, self._idle = list(self._all), []
+            if self._reaper is not None:
+                self._reaper.cancel()
         for worker in workers:
             worker.kill()
             self._end(worker)
@@ -122,16 +141,37 @@ class ProcessPool:
             if worker.alive:
                 return worker
             self._end(worker)
-        worker = self._starter.submit(_Worker, prefix or []).result(self._start_s_max)
+        worker = self._starter.submit(_Worker, prefix or [], self._nice).result(self._start_s_max)
         with self._lock:
             self._all.add(worker)
         return worker
 
     def _give_back(self, worker: _Worker, keep: bool) -> None:
         if keep and not self._closed:
+            worker.idle_since_ns = monotonic_ns()
             with self._lock:
                 self._idle.append(worker)
+                if self._reaper is None:
+                    self._reap_after(self._idle_s)
         else:
+            self._end(worker)
+
+    def _reap_after(self, pause_s: float) -> None:
+        self._reaper = threading.Timer(pause_s, self._reap)
+        self._reaper.daemon = True
+        self._reaper.start()
+
+    def _reap(self) -> None:
+        """End the workers that have been idle for long enough; look again when the next one may be."""
+        idle_ns = round(self._idle_s * SECOND_NS)
+        with self._lock:
+            now_ns = monotonic_ns()
+            old = [worker for worker in self._idle if now_ns - worker.idle_since_ns >= idle_ns]
+            self._idle = [worker for worker in self._idle if worker not in old]
+            self._reaper = None
+            if self._idle and not self._closed:
+                self._reap_after((self._idle[0].idle_since_ns + idle_ns - now_ns) / SECOND_NS)
+        for worker in old:
             self._end(worker)
 
     def _end(self, worker: _Worker) -> None:
@@ -147,10 +187,13 @@ class _Ended(Exception):
 class _Worker:
     """One process and our end of its socket."""
 
-    def __init__(self, prefix: list[str]) -> None:
+    idle_since_ns = 0
+
+    def __init__(self, prefix: list[str], nice: int) -> None:
         ours, theirs = socket.socketpair()
         flags = ["-O"] * sys.flags.optimize
-        command = [*prefix, sys.executable, *flags, "-c", _START, str(theirs.fileno()), json.dumps(sys.path)]
+        told = [str(theirs.fileno()), json.dumps(sys.path), str(nice)]
+        command = [*prefix, sys.executable, *flags, "-c", _START, *told]
         try:
             self._process = subprocess.Popen(
                 command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=2, close_fds=True
@@ -171,7 +214,7 @@ class _Worker:
             self._process.kill()
 
     def converse(
-        self, name: str, job: bytes, read: Callable[[bytes], bytes], start_s_max: float, limit_s: float
+        self, name: str, job: bytes, read: Callable[[bytes], bytes | BinaryIO], start_s_max: float, limit_s: float
     ) -> list[Any]:
         limit, what = start_s_max, "to be imported in a worker than derive.worker_start_s_max"
         deadline = monotonic_ns() + round(limit * SECOND_NS)
@@ -185,7 +228,7 @@ class _Worker:
                     limit, what = limit_s, "than its timeout_s"
                     deadline = monotonic_ns() + round(limit * SECOND_NS)
                 elif message[0] == "get":
-                    send(self._socket, read(message[1]))
+                    answer(self._socket, read(message[1]))
                 else:
                     return message
         except TimeoutError:
@@ -222,6 +265,32 @@ class _Worker:
 def send(sock: socket.socket, body: bytes) -> None:
     sock.sendall(LENGTH.pack(len(body)))
     sock.sendall(body)
+
+
+def answer(sock: socket.socket, body: bytes | BinaryIO) -> None:
+    """What a "get" is answered with; a file goes as its descriptor, so that only the worker reads it."""
+    if isinstance(body, bytes):
+        send(sock, body)
+    else:
+        number = body.fileno()
+        socket.send_fds(sock, [LENGTH.pack(IN_FILE | os.fstat(number).st_size)], [number])
+
+
+def receive_answer(sock: socket.socket) -> bytes:
+    """The worker's side of `answer`.  Raises `EOFError` when the parent is gone, or the file ends early."""
+    head, numbers, _, _ = socket.recv_fds(sock, LENGTH.size, 1)
+    (length,) = LENGTH.unpack(head + _exactly(sock, LENGTH.size - len(head)) if head else _exactly(sock, LENGTH.size))
+    if not numbers:
+        return bytes(_exactly(sock, length))
+    with os.fdopen(numbers[0], "rb", buffering=0) as file:
+        length &= ~IN_FILE
+        # the descriptor shares its position with the parent's: nobody moves it
+        parts = [os.pread(file.fileno(), length, 0)]
+        while (done := sum(map(len, parts))) < length:  # one read gives at most 2 GiB
+            parts.append(os.pread(file.fileno(), length - done, done))
+            if not parts[-1]:
+                raise EOFError(f"a file that ends after {done} of {length} bytes")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def receive(sock: socket.socket) -> bytearray:

@@ -98,7 +98,7 @@ class Runs:
     def again(self, ask: Ask) -> Ref:
         """Run the box whatever is remembered, and store nothing: the ref its output has now."""
         plan = ask.plan
-        args, named = ask.binder.receive(ask.bound, self._content)
+        args, named = ask.binder.receive(ask.bound, self._content, elsewhere=self.workers.reads(plan.worker))
         if plan.worker in ("inline", "thread"):
             encoded = plan.codec.encode(ask.box.function(*args, **named))
         else:
@@ -240,7 +240,7 @@ class Runs:
             encoded = plan.codec.encode(value)
         else:
             value = MISSING
-            args, named = ask.binder.receive(ask.bound, self._content)
+            args, named = ask.binder.receive(ask.bound, self._content, elsewhere=self.workers.reads(plan.worker))
             job = Job(ask.box, args, named, self._asks.code(ask.box))
             asked_ns = monotonic_ns()
 

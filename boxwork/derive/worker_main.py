@@ -25,7 +25,7 @@ from boxwork.derive.explain import part_differences
 from boxwork.derive.inputs import annotations_of
 from boxwork.derive.outputs import OutputCodec
 from boxwork.derive.packing import Unpacker
-from boxwork.derive.processes import receive, send
+from boxwork.derive.processes import receive, receive_answer, send
 from boxwork.errors import BlobMissing, BoxworkError
 from boxwork.keys import Ref, ref_of_digest
 
@@ -60,7 +60,7 @@ def main(descriptor: int) -> None:
 
     def read(digest: bytes) -> bytes:
         send(sock, msgspec.msgpack.encode(["get", digest]))
-        return bytes(receive(sock))
+        return receive_answer(sock)
 
     def running() -> None:
         send(sock, msgspec.msgpack.encode(["running"]))

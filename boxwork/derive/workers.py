@@ -10,25 +10,26 @@ kind stands whatever `concurrent.futures.Executor` the user gives.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import astuple, dataclass
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
 
 from boxwork.box import Derivation
-from boxwork.derive.handles import File, Readable
+from boxwork.derive.handles import File, Readable, Stat
 from boxwork.derive.inputs import handles_in
 from boxwork.derive.outputs import Encoded
 from boxwork.derive.packing import Packer
 from boxwork.derive.processes import ProcessPool, Stop
 from boxwork.derive.sandbox import sandbox_prefix
-from boxwork.errors import BadInput, DerivationError, DerivationFailed, UnsupportedType
-from boxwork.keys import Ref, ref_of_digest
+from boxwork.errors import BadInput, DerivationError, DerivationFailed, InputChanged, UnsupportedType
+from boxwork.keys import Ref, ref_of_digest, ref_of_file
 from boxwork.settings import Setting
 
 Answer: TypeAlias = "list[Any]"
@@ -45,9 +46,23 @@ def worker_settings() -> tuple[Setting, ...]:
         ),
         Setting(
             "derive.processes",
-            2,
+            0,
             "processes",
-            "spawned workers, and sandboxes at one time; each holds its imported libraries in memory",
+            "spawned workers, and sandboxes at one time; each holds its imported libraries in memory; 0 is one a"
+            " processor, and two on a machine with one",
+        ),
+        Setting(
+            "derive.worker_idle_s",
+            60.0,
+            "s",
+            "an idle worker is kept so long: the next job saves its start (0.3 s), and then its memory is free again",
+        ),
+        Setting(
+            "derive.worker_nice",
+            10,
+            "steps",
+            "how much nicer than this process its workers are (nice(1), 0 to 19): they get what answering leaves over,"
+            " and a tenth of a busy processor",
         ),
         Setting(
             "derive.worker_start_s_max",
@@ -86,7 +101,9 @@ class Workers:
                 raise BadInput(f"executors={{{kind!r}: …}}: an executor stands for thread, process or sandbox workers")
         self._executors = executors
         self._threads_max = int(settings["derive.threads"])
-        self._processes_max = int(settings["derive.processes"])
+        self._processes_max = int(settings["derive.processes"]) or max(os.cpu_count() or 1, 2)
+        self._nice = int(settings["derive.worker_nice"])
+        self._idle_s = float(settings["derive.worker_idle_s"])
         self._start_s_max = float(settings["derive.worker_start_s_max"])
         self._run_s_max = float(settings["derive.wait_s_max"])  # nobody waits longer, so nothing runs longer
         self._store = store
@@ -109,6 +126,10 @@ class Workers:
                 self._threads = ThreadPoolExecutor(self._threads_max, thread_name_prefix="boxwork-derive")
             return self._threads
 
+    def reads(self, kind: str) -> bool:
+        """Do workers of this kind read by themselves what only has a name yet?"""
+        return kind in ("process", "sandbox") and kind not in self._executors
+
     def run(
         self, kind: str, job: Job, can_stop: Callable[[Stop | None], None], abandoned: Callable[[], bool]
     ) -> tuple[Encoded, int]:
@@ -127,9 +148,12 @@ class Workers:
         files = [str(file.path.resolve()) for file in handles_in((job.args, job.named)) if isinstance(file, File)]
         files += job.box.terms.files
         pool = self._pool(kind)
+        lent = _Lent(self._store)
 
-        def read(digest: bytes) -> bytes:
+        def read(digest: bytes) -> bytes | BinaryIO:
             ref = ref_of_digest(digest)
+            if ref in packer.later:
+                return lent.bytes_of(ref)
             if ref not in granted:
                 raise BadInput(f"{job.box.name} asked its parent for {ref}, which is none of its inputs")
             data = held.get(ref)
@@ -138,13 +162,15 @@ class Workers:
             return data
 
         limit = job.box.terms.timeout_s or self._run_s_max
-        for attempt in (1, 2):
-            prefix = sandbox_prefix(files, job.box.terms.env) if kind == "sandbox" else None
-            answer = pool.run(job.box.name, frame, read, limit, can_stop, abandoned, prefix)
-            # A worker that has been up for a while may hold code from before an edit: a fresh one imports it anew.
-            if answer[0] != "skew" or attempt == 2:
-                return _encoded(job, answer)
-            pool.retire_all()
+        with lent:
+            for attempt in (1, 2):
+                prefix = sandbox_prefix(files, job.box.terms.env) if kind == "sandbox" else None
+                answer = pool.run(job.box.name, frame, read, limit, can_stop, abandoned, prefix)
+                # A worker that has been up for a while may hold code from before an edit: a fresh one imports it anew.
+                if answer[0] != "skew" or attempt == 2:
+                    lent.refuse_changes(job.box.name)
+                    return _encoded(job, answer)
+                pool.retire_all()
         raise AssertionError  # the loop always returns
 
     def _run_given(self, executor: Executor, job: Job) -> Answer:
@@ -191,7 +217,13 @@ class Workers:
         with self._lock:
             pool = self._pools.get(kind)
             if pool is None:
-                pool = self._pools[kind] = ProcessPool(self._processes_max, self._start_s_max, reuse=kind == "process")
+                pool = self._pools[kind] = ProcessPool(
+                    self._processes_max,
+                    self._start_s_max,
+                    reuse=kind == "process",
+                    nice=self._nice,
+                    idle_s=self._idle_s,
+                )
             return pool
 
     def close(self) -> None:
@@ -202,6 +234,38 @@ class Workers:
             pool.close()
         if threads is not None:
             threads.shutdown(wait=True, cancel_futures=True)
+
+
+class _Lent:
+    """Files that a worker reads in place of us.  Who writes to one meanwhile is found out at the end."""
+
+    def __init__(self, store: Readable) -> None:
+        self._store = store
+        self._files: list[tuple[Ref, BinaryIO, Stat]] = []
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        for _ref, file, _before in self._files:
+            file.close()
+
+    def bytes_of(self, ref: Ref) -> bytes | BinaryIO:
+        """An open file, or the bytes where there is none."""
+        file = self._store.open(ref)
+        try:
+            before = Stat.of(os.fstat(file.fileno()))
+        except OSError:  # io.UnsupportedOperation is one
+            with file:
+                return file.read()
+        self._files.append((ref, file, before))
+        return file
+
+    def refuse_changes(self, name: str) -> None:
+        for ref, file, before in self._files:
+            if Stat.of(os.fstat(file.fileno())) != before and ref_of_file(file) != ref:
+                raise InputChanged(
+                    f"{name}: a file changed while it was read; the output was not stored, ask again", box=name, ref=ref
+                )
 
 
 def importable(box: Derivation[..., Any]) -> tuple[str, str]:

@@ -24,12 +24,14 @@ from boxwork.derive.sandbox import bubblewrap, sandbox_prefix
 from boxwork.derive.workers import importable
 from boxwork.errors import (
     BadInput,
+    BlobMissing,
     DerivationCancelled,
     DerivationError,
     DerivationFailed,
     InputChanged,
     UnsupportedType,
 )
+from boxwork.keys import ref_of
 from tests.derive.node import node, runs
 
 BOXES = """
@@ -91,6 +93,20 @@ def forever(n: int) -> int:
 @derivation(worker="process", memory_bytes_max=64 * 1024 * 1024)
 def hungry(megabytes: int) -> int:
     return len(bytearray(megabytes * 1024 * 1024))
+
+@derivation(worker="process")
+def count_bytes(data: bytes) -> int:
+    return len(data)
+
+@derivation(worker="process")
+def niceness(n: int) -> int:
+    return os.nice(0)
+
+@derivation(worker="process")
+def change(data: bytes, path: str) -> int:
+    with open(path, "r+b") as file:
+        file.write(b"other")
+    return len(data)
 
 @derivation(worker="process")
 def wait_for(path: str) -> bytes:
@@ -194,6 +210,87 @@ def test_a_crashed_worker_is_named_and_the_pool_goes_on(tmp_path: Path, boxes: A
         with pytest.raises(DerivationFailed, match="leave failed with SystemExit: 3"):
             work.call(boxes.leave, {"n": 1})
         assert work.call(boxes.pid, {"n": 1}) > 0
+
+
+def test_a_worker_that_somebody_kills_is_replaced_and_the_job_runs_again(tmp_path: Path, boxes: Any) -> None:
+    with node(tmp_path / "data") as work:
+        future = work.submit(boxes.wait_for, {"path": str(tmp_path / "go")})
+        wait_for(tmp_path / "go.started")
+        (tmp_path / "go.started").unlink()
+        (worker,) = work._workers._pools["process"]._all
+        worker.kill()
+        wait_for(tmp_path / "go.started")
+        (tmp_path / "go").touch()
+        assert ref_of(b"done") == future.result(20)
+
+
+def test_a_job_that_is_killed_twice_has_failed(tmp_path: Path, boxes: Any) -> None:
+    with node(tmp_path / "data") as work:
+        future = work.submit(boxes.wait_for, {"path": str(tmp_path / "go")})
+        for _ in range(2):
+            wait_for(tmp_path / "go.started")
+            (tmp_path / "go.started").unlink()
+            (worker,) = work._workers._pools["process"]._all
+            worker.kill()
+        with pytest.raises(DerivationFailed, match="the worker of wait_for was ended by SIGKILL"):
+            future.result(20)
+        assert work.call(boxes.pid, {"n": 1}) > 0
+
+
+def test_idle_workers_end_and_come_again(tmp_path: Path, boxes: Any) -> None:
+    with node(tmp_path / "data", derive__worker_idle_s=0.1) as work:
+        first = work.call(boxes.pid, {"n": 1})
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{first}").exists():
+            assert time.monotonic() < deadline, "an idle worker did not end"
+            time.sleep(0.01)
+        assert not work._workers._pools["process"]._all
+        assert first != work.call(boxes.pid, {"n": 2})
+
+
+def test_a_worker_in_use_outlives_the_idle_limit(tmp_path: Path, boxes: Any) -> None:
+    with node(tmp_path / "data", derive__worker_idle_s=0.05) as work:
+        work.call(boxes.pid, {"n": 1})
+        future = work.submit(boxes.wait_for, {"path": str(tmp_path / "go")})
+        wait_for(tmp_path / "go.started")
+        time.sleep(0.3)
+        (tmp_path / "go").touch()
+        assert ref_of(b"done") == future.result(20)
+
+
+def test_workers_are_nicer_than_who_waits_for_them(tmp_path: Path, boxes: Any) -> None:
+    with node(tmp_path / "data", derive__worker_nice=3) as work:
+        assert os.nice(0) + 3 == work.call(boxes.niceness, {"n": 1})
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_bytes_that_only_have_a_name_are_read_by_the_worker(
+    tmp_path: Path, boxes: Any, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    with node(tmp_path / "data") as work:
+        ref = work.content.put(bytes(size))
+        monkeypatch.setattr(type(work.content), "get", lambda *_: pytest.fail("the parent read the input"))
+        assert size == work.call(boxes.count_bytes, {"data": ref})
+
+
+def test_a_name_without_bytes_is_told_before_a_worker_starts(tmp_path: Path, boxes: Any) -> None:
+    with node(tmp_path / "data") as work:
+        with pytest.raises(BlobMissing):
+            work.call(boxes.count_bytes, {"data": ref_of(b"nobody has this")})
+        assert not work._workers._pools
+
+
+def test_a_file_that_changes_under_the_worker_is_not_believed(
+    tmp_path: Path, boxes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"light" * 1000)
+    with node(tmp_path / "data") as work:
+        ref = work.content.put(photo.read_bytes())
+        monkeypatch.setattr(type(work.content), "open", lambda *_: photo.open("rb"))  # referenced where it lies
+        with pytest.raises(InputChanged, match="change: a file changed while it was read"):
+            work.call(boxes.change, {"data": ref, "path": str(photo)})
+        assert work.remembered(boxes.change, {"data": ref, "path": str(photo)}) is None
 
 
 def test_a_box_over_its_time_is_stopped(tmp_path: Path, boxes: Any) -> None:

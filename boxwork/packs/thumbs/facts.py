@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from boxwork import derivation
-from boxwork.packs.thumbs.thumbnail import ORIENTATION, kind_of
+from boxwork.packs.thumbs.thumbnail import DECODE_BYTES_MAX, DECODE_S_MAX, ORIENTATION, kind_of
 
 # The placeholder is a grid of so many colours, 3 bytes each: 27 bytes fit into a list of 100,000 pictures, and
 # enlarged smoothly they show where the sky is.
@@ -19,7 +19,7 @@ EXIF_BLOCK = 0x8769
 TAKEN = 0x9003
 
 
-@derivation(worker="thread")
+@derivation(worker="process", timeout_s=DECODE_S_MAX, memory_bytes_max=DECODE_BYTES_MAX)
 def facts(photo: bytes) -> bytes:
     """Width and height (upright), kind, and what the camera wrote down, as JSON; without the place."""
     from PIL import Image

@@ -32,10 +32,19 @@ HELD_PIXELS_MAX = 50_000_000
 # Unit: bytes.  A raw-like TIFF of 50 megapixels has about 300 MB; above this it is not a picture for the web.
 SOURCE_BYTES_MAX = 400_000_000
 
+# Pictures are decoded in processes of their own (boxwork/derive/processes.py): one that makes a decoder crash, hang or
+# swell takes a worker with it and nothing else.  The slowest that may be read, 300 megapixels of PNG, takes 6 s, and
+# four times that beside others; the largest that is held, 0.6 GB, beside an address space that libraries are generous
+# with.  Units: seconds, bytes.
+DECODE_S_MAX = 60.0
+DECODE_BYTES_MAX = 3 * 1024**3 // 2
+
 # Quality at which the three look the same on photographs (SSIM of JPEG at 80).
 JPEG_QUALITY = 80
 WEBP_QUALITY = 80
 AVIF_QUALITY = 62
+# From here on a JPEG keeps colour at full resolution; what it is made for is looked at closely.
+WHOLE_COLOURS_QUALITY = 90
 WEBP_EFFORTS = (2, 6)  # fast, best
 AVIF_EFFORTS = (0, 3)
 
@@ -61,7 +70,7 @@ MARKS = (
 )  # fmt: skip
 
 
-@derivation(worker="thread")
+@derivation(worker="process", timeout_s=DECODE_S_MAX, memory_bytes_max=DECODE_BYTES_MAX)
 def thumbnail(
     photo: bytes,
     width: int = 320,
@@ -89,11 +98,12 @@ def thumbnail(
     return encode(shrink(photo, width, height, fit, effort), format, quality, effort)
 
 
-@derivation(worker="thread")
+@derivation(worker="process", timeout_s=DECODE_S_MAX, memory_bytes_max=DECODE_BYTES_MAX)
 def mezzanine(photo: bytes) -> bytes:
     """The picture with 1024 pixels on its shorter side, upright, in sRGB; small sizes made from it cost a tenth."""
     picture = shrink(photo, MEZZANINE_PIXELS, MEZZANINE_PIXELS, "outside", "best")
-    return encode(picture, "webp" if picture.hasalpha() else "jpg", MEZZANINE_QUALITY)
+    picture = as_pillow(picture)
+    return encode(picture, "webp" if picture.mode in ("LA", "RGBA") else "jpg", MEZZANINE_QUALITY)
 
 
 def kind_of(photo: bytes) -> str:
@@ -105,7 +115,7 @@ def kind_of(photo: bytes) -> str:
 
 
 def shrink(photo: bytes, width: int, height: int, fit: str, effort: str = "fast") -> Any:
-    """The picture as a small libvips image in sRGB, upright."""
+    """The picture, small, in sRGB, upright: Pillow's, or libvips' where that decoded or cut it."""
     if len(photo) > SOURCE_BYTES_MAX:
         raise ValueError(f"the picture has {len(photo):,} bytes; at most {SOURCE_BYTES_MAX:,} are read")
     kind = kind_of(photo)
@@ -139,10 +149,8 @@ def by_vips(photo: bytes, kind: str, width: int, height: int, fit: str) -> Any:
 
 
 def by_pillow(photo: bytes, kind: str, width: int, height: int, fit: str, gap: float) -> Any:
-    import pyvips
     from PIL import Image, ImageOps
 
-    quiet_vips(pyvips)
     try:
         with opened(photo, kind) as picture:
             check_size(*picture.size, streamed=kind == "jpeg" and not is_progressive(photo))
@@ -157,10 +165,10 @@ def by_pillow(photo: bytes, kind: str, width: int, height: int, fit: str, gap: f
             small = to_srgb(ImageOps.exif_transpose(small), picture.info.get("icc_profile"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
         raise ValueError(f"the picture is broken or not {kind}: {fault}") from None
-    plain = pyvips.Image.new_from_memory(small.tobytes(), small.width, small.height, len(small.getbands()), "uchar")
-    plain = plain.copy(interpretation="srgb")
+    small.info = {}  # comment and profile would go along
     if fit in ("inside", "outside"):
-        return plain
+        return small
+    plain = as_vips(small)
     wide, high = min(width, plain.width), min(height or width, plain.height)
     return plain.smartcrop(wide, high, interesting="attention" if fit == "attention" else "centre").copy_memory()
 
@@ -216,20 +224,55 @@ def check_size(width: int, height: int, *, streamed: bool) -> None:
 
 
 def encode(picture: Any, format: str, quality: int, effort: str = "fast") -> bytes:
-    """Bytes of the format; no metadata goes along, which includes where the photo was taken."""
-    if picture.format != "uchar":
-        picture = picture.cast("uchar")
+    """Bytes of the format; no metadata goes along, which includes where the photo was taken.
+
+    Pillow writes JPEG and WebP: the same bytes to see, 1 ms less than libvips, which starts threads for it.
+    """
     best = effort == "best"
-    if format == "jpg":
-        if picture.hasalpha():
-            picture = picture.flatten(background=255)
-        made = picture.jpegsave_buffer(Q=quality or JPEG_QUALITY, optimize_coding=True, keep="none")
-    elif format == "webp":
-        made = picture.webpsave_buffer(Q=quality or WEBP_QUALITY, effort=WEBP_EFFORTS[best], keep="none")
-    else:
+    if format == "avif":
         chosen = {"Q": quality or AVIF_QUALITY, "effort": AVIF_EFFORTS[best]}
-        made = picture.heifsave_buffer(compression="av1", keep="none", **chosen)
-    return bytes(made)
+        return bytes(as_vips(picture).heifsave_buffer(compression="av1", keep="none", **chosen))
+    picture, out = as_pillow(picture), io.BytesIO()
+    if format == "jpg":
+        quality = quality or JPEG_QUALITY
+        colours = "4:4:4" if quality >= WHOLE_COLOURS_QUALITY else "4:2:0"
+        on_white(picture).save(out, "JPEG", quality=quality, optimize=True, subsampling=colours)
+    else:
+        picture.save(out, "WEBP", quality=quality or WEBP_QUALITY, method=WEBP_EFFORTS[best])
+    return out.getvalue()
+
+
+def as_vips(picture: Any) -> Any:
+    import pyvips
+    from PIL import Image
+
+    if not isinstance(picture, Image.Image):
+        return picture if picture.format == "uchar" else picture.cast("uchar")
+    quiet_vips(pyvips)
+    plain = pyvips.Image.new_from_memory(
+        picture.tobytes(), picture.width, picture.height, len(picture.getbands()), "uchar"
+    )
+    return plain.copy(interpretation="srgb")
+
+
+def as_pillow(picture: Any) -> Any:
+    from PIL import Image
+
+    if isinstance(picture, Image.Image):
+        return picture
+    plain = as_vips(picture)
+    mode = ("L", "LA", "RGB", "RGBA")[plain.bands - 1]
+    return Image.frombytes(mode, (plain.width, plain.height), plain.write_to_memory())
+
+
+def on_white(picture: Any) -> Any:
+    """Without transparency: JPEG has none."""
+    from PIL import Image
+
+    if picture.mode not in ("LA", "RGBA"):
+        return picture
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def quiet_vips(pyvips: Any) -> None:
