@@ -26,6 +26,7 @@ from boxwork.packs.fleet.agent_memory import Attempt, Ledger, Memory, Version
 from boxwork.packs.fleet.agent_secrets import Secrets
 from boxwork.packs.fleet.agent_settings import AgentSettings
 from boxwork.packs.fleet.agent_stage import Stage
+from boxwork.packs.fleet.agent_token import Token
 from boxwork.packs.fleet.protocol import DRIFT_PATHS_MAX, WAIT_S_MAX, Desired, Report, Signed, read_document, verify
 
 # The first pause after a server did not answer.  Unit: s.
@@ -58,6 +59,7 @@ class Agent:
         client: Client,
         settings: AgentSettings,
         *,
+        token: Token | None = None,
         now: clock.Clock | None = None,
         log: Log = lambda level, message: None,
         at: Callable[[str], None] = lambda step: None,
@@ -67,6 +69,7 @@ class Agent:
         self._host = host
         self._key = key
         self._client = client
+        self._token = token
         self._settings = settings
         self._clock = now or clock.SystemClock()
         self._log = log
@@ -142,6 +145,7 @@ class Agent:
         memory = self.ledger.read()
         if memory.attempt is not None:  # the last one was cut off where it could not even be undone
             self.start()
+        self._keep_token(memory)
         wait_s, start_ns = self._wait_s(), self._clock.monotonic_ns()
         signed = self._question(memory, wait_s)
         self._at("asked")
@@ -166,6 +170,16 @@ class Agent:
             return self._backoff(reason)
         self._failures = 0
         return 0.0  # the next question takes along how it went
+
+    def _keep_token(self, memory: Memory) -> None:
+        """Show the newest token, and have one by the newest key; the one before is good for a while."""
+        if self._token is None:
+            return
+        try:
+            if self._token.keep(memory.believed(self._key), self._client):
+                self._log("info", "the server's key was changed: this host has a token by the new one")
+        except errors.BoxworkError as reason:
+            self._log("warning", f"no token by the server's new key yet: {reason.message}")
 
     def _question(self, memory: Memory, wait_s: float) -> Signed | None:
         """One question that takes along the reports that wait; what came with the answer lies in `_pack`."""

@@ -29,6 +29,8 @@ CONNECT_S = 5.0
 ANSWER_S = 15.0
 # A piece of a blob as it is written on.  Unit: bytes.
 PIECE_BYTES = 256 * 1024
+# An answer with a token of 128 digits.  Unit: bytes.
+TOKEN_BYTES_MAX = 1_000
 # The part of an error's body that is quoted.  Unit: bytes.
 ERROR_BYTES_MAX = 300
 
@@ -48,7 +50,7 @@ class Client:
         self.servers = [_checked(server) for server in servers]
         self.at = 0
         self._host = quote(host)
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.show(token)
         self._authority = authority or "the system's certificates"
         self._context = _believing(authority) if any(one.startswith("https:") for one in self.servers) else None
         self._connection: http.client.HTTPConnection | None = None
@@ -108,6 +110,21 @@ class Client:
             return {ref_of(blob): blob for blob in msgspec.msgpack.decode(data, type=list[bytes])}
         except (errors.BoxworkError, msgspec.DecodeError):
             return {}
+
+    def show(self, token: str) -> None:
+        """Show this token from the next question on."""
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def token(self) -> str:
+        """This host's token by the server's newest key, for the one that is shown."""
+        path = f"/fleet/hosts/{self._host}/token"
+        with self._answer("GET", path) as answer:
+            self._expect(answer, path)
+            body = self._body(answer, TOKEN_BYTES_MAX)
+        try:
+            return msgspec.json.decode(body, type=dict[str, str])["token"]
+        except (msgspec.DecodeError, KeyError):
+            raise errors.BadInput(f"{self.server} answered no token: {body[:60]!r}") from None
 
     def report(self, report: Report) -> None:
         """Hand a report over; the server has it on disk when this returns.  Raises `BadInput` if it never takes it."""

@@ -19,6 +19,7 @@ from boxwork import errors, journal
 from boxwork.packs.fleet.agent import Agent
 from boxwork.packs.fleet.agent_client import Client
 from boxwork.packs.fleet.agent_settings import AgentSettings
+from boxwork.packs.fleet.agent_token import Token
 from boxwork.packs.fleet.protocol import KEY_BYTES
 
 LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -59,7 +60,9 @@ def make_agent(orders: Orders, **seams: Any) -> Agent:
     token = _first_word(Path(orders.token_file)) if orders.token_file else ""
     client = Client(orders.servers, orders.host, token, orders.authority or None)
     settings = AgentSettings(orders.settings)
-    return Agent(Path(orders.root), orders.host, read_key(orders.key), client, settings, **seams)
+    root = Path(orders.root)
+    seams.setdefault("token", Token(root, orders.host, token))
+    return Agent(root, orders.host, read_key(orders.key), client, settings, **seams)
 
 
 def main(arguments: list[str]) -> int:

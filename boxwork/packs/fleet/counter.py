@@ -40,7 +40,7 @@ class Counter(Protocol):
     def unset(self, scope: str, columns: list[str], who: str, why: str) -> Any: ...
     def keys(self) -> Any: ...
     def new_key(self, who: str, why: str) -> Any: ...
-    def retire_key(self, key: str, who: str, why: str, anyway: bool) -> Any: ...
+    def retire_key(self, key: str, who: str, why: str, anyway: bool, grace_s: float | None) -> Any: ...
     def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any: ...
     def steer(self, number: int, action: str, who: str, why: str) -> Any: ...
 
@@ -89,8 +89,8 @@ class Here:
     def new_key(self, who: str, why: str) -> Any:
         return {"key": self.fleet.keyring.new(who=who, why=why)}
 
-    def retire_key(self, key: str, who: str, why: str, anyway: bool) -> Any:
-        return {"key": self.fleet.keyring.retire(key, who=who, why=why, anyway=anyway)}
+    def retire_key(self, key: str, who: str, why: str, anyway: bool, grace_s: float | None) -> Any:
+        return {"key": self.fleet.keyring.retire(key, who=who, why=why, anyway=anyway, grace_s=grace_s)}
 
     def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any:
         default = msgspec.to_builtins(Conductor(self.fleet).default_plan())
@@ -147,8 +147,9 @@ class There:
     def new_key(self, who: str, why: str) -> Any:
         return self._ask("/fleet/keys", {"who": who, "why": why})
 
-    def retire_key(self, key: str, who: str, why: str, anyway: bool) -> Any:
-        return self._ask("/fleet/keys/retire", {"key": key, "who": who, "why": why, "anyway": anyway})
+    def retire_key(self, key: str, who: str, why: str, anyway: bool, grace_s: float | None) -> Any:
+        order = {"key": key, "who": who, "why": why, "anyway": anyway}
+        return self._ask("/fleet/keys/retire", order if grace_s is None else {**order, "grace_s": grace_s})
 
     def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any:
         return self._ask("/fleet/rollouts", {"version": version, "who": who, "why": why, "plan": plan, "only": only})
@@ -212,10 +213,11 @@ def counter(work: Any, server: str) -> Counter:
         return There(work, f"{scheme}://{settings.text('serve.host')}:{settings.integer('serve.port')}")
 
 
-def token(work: Any, host: str) -> str:
-    """The token of a host; it needs the key alone, so it is made here also beside a running server."""
+def token(work: Any, host: str, keys: list[Any]) -> str:
+    """The token of a host, by the newest of the keys that are in use; the private half lies in this data directory."""
     msgspec.convert(host, protocol.Host)
-    return token_of(work.part("fleet").private_key, host)
+    newest = [row["key"] for row in keys if row["state"] == "in use"][-1]
+    return token_of(work.part("fleet").keyring.private(newest), host)
 
 
 def _plain(value: Any) -> Any:

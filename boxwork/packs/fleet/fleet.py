@@ -82,6 +82,12 @@ class Fleet:
             return self._mirror
 
     @property
+    def followed(self) -> Mirror:
+        """The facts as the conductor has seen them, at most some tenths of a second ago: no look at the log."""
+        found = self._mirror
+        return found if found is not None and self.conductor is not None else self.mirror
+
+    @property
     def private_key(self) -> bytes:
         """The first key: made at the first need, mode 0600, beside the other keys."""
         with self._lock:

@@ -19,7 +19,7 @@ def add_keys(app: App, context: Any, at: Any) -> None:
         from boxwork.packs.fleet.counter import token as make
 
         with context.work() as work:
-            found = make(work, host)
+            found = make(work, host, at(work, "").keys())
         output.answer({"host": host, "token": found}, found)
 
     @app.command
@@ -33,6 +33,13 @@ def add_keys(app: App, context: Any, at: Any) -> None:
     app.command(_keys(context, at))
 
 
+def _of_tokens(row: Any, now_ns: int) -> str:
+    if row["state"] == "in use":
+        return "taken"
+    until_ns = row["tokens_until_ns"] or 0
+    return f"taken until {wording.moment(until_ns)}" if until_ns > now_ns else "refused"
+
+
 def _keys(context: Any, at: Any) -> App:
     group = App(name="keys", help="The keys that documents are signed with: list, new, retire.")
     output = context.output
@@ -42,9 +49,13 @@ def _keys(context: Any, at: Any) -> App:
     def show(*, server: str = "") -> None:
         """Every key, whether it is in use, and who decided that."""
         with context.work() as work:
-            found = at(work, server).keys()
-        last = ({**row, **(row["events"][-1] if row["events"] else {"who": "", "why": "the first"})} for row in found)
-        output.table(["key", "state", "who", "why"], last, "there is no key yet")
+            found, now_ns = at(work, server).keys(), work.clock.now_ns()
+        rows = (
+            {**row, **(row["events"][-1] if row["events"] else {"who": "", "why": "the first"}), "tokens": tokens}
+            for row in found
+            for tokens in (_of_tokens(row, now_ns),)
+        )
+        output.table(["key", "state", "tokens", "who", "why"], rows, "there is no key yet")
 
     @group.command
     def new(*, reason: str, author: str = "", server: str = "") -> None:
@@ -67,9 +78,12 @@ def _keys(context: Any, at: Any) -> App:
         reason: str,
         author: str = "",
         anyway: Annotated[bool, Parameter(negative="")] = False,
+        grace_s: float | None = None,
         server: str = "",
     ) -> None:
         """Take a key out of use: no host takes a document any more that only this key signed.
+
+        Of a key that is out of use already, the grace of its tokens is changed: 0 s for one that was stolen.
 
         Parameters
         ----------
@@ -77,10 +91,12 @@ def _keys(context: Any, at: Any) -> App:
         reason: why; it stands in the history
         author: who; the default is the user of this machine
         anyway: also if hosts have not said that they know the other key
+        grace_s: so long the server takes tokens of hosts by this key (the default is fleet.token_grace_s); hosts fetch
+            the next one by themselves
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = at(work, server).retire_key(key, author or wording.user(), reason, anyway)
+            found = at(work, server).retire_key(key, author or wording.user(), reason, anyway, grace_s)
         output.answer(found, f"{found['key']} is retired")
 
     return group

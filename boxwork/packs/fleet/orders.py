@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 import msgspec
 
 from boxwork import errors
+from boxwork.packs.fleet.keyring import GRACE_S_MAX
 from boxwork.packs.fleet.overrides import COLUMN, SCOPE, VALUE_LENGTH_MAX
 from boxwork.packs.fleet.plan import Plan
 
@@ -89,6 +90,7 @@ class Retire(msgspec.Struct, forbid_unknown_fields=True):
     who: Reason
     why: Reason
     anyway: bool = False
+    grace_s: Annotated[float, msgspec.Meta(ge=0, le=GRACE_S_MAX)] | msgspec.UnsetType = msgspec.UNSET
 
 
 def read(body: bytes, kind: Any) -> Any:

@@ -6,6 +6,7 @@ POST /fleet/hosts/{host}?digest=&wait_s=    the document with its blobs, or 304 
 GET  /fleet/hosts/{host}?digest=&wait_s=    the document alone
 GET  /fleet/hosts/{host}/blobs?not=         the small blobs that it lacks, in one answer
 GET  /fleet/hosts/{host}/blobs/{ref}        a blob of its tree
+GET  /fleet/hosts/{host}/token              its token by the newest key
 POST /fleet/hosts/{host}/reports            what it says of itself
 GET  /fleet/key                             the public key; `/fleet/keys` all of them, POST to it makes another
 
@@ -40,7 +41,7 @@ from starlette.types import Receive, Scope, Send
 
 from boxwork import Ref, errors
 from boxwork.packs.fleet import described, orders, pages, protocol
-from boxwork.packs.fleet.admission import door_of
+from boxwork.packs.fleet.admission import door_of, token_of
 from boxwork.packs.fleet.conductor import Conductor
 from boxwork.packs.fleet.outlook import Outlook
 from boxwork.packs.fleet.overrides import set_over, unset_over
@@ -113,6 +114,13 @@ class Desk:
         await self.questions.reporting.hand_in([said])
         return Response(ACK, 200, {"content-type": "application/json", "cache-control": "no-store"})
 
+    async def token(self, request: Request) -> Response:
+        """`GET /fleet/hosts/{host}/token`: a token by the newest key, for who shows an older one that is still good."""
+        fleet = await self._ready()
+        host = host_of(request)
+        made = await anyio.to_thread.run_sync(lambda: token_of(fleet.keyring.newest, host))
+        return json_reply({"token": made})
+
     async def key(self, request: Request) -> Response:
         """`GET /fleet/key`: the public key, and the name of these facts."""
         fleet = await self._ready()
@@ -135,8 +143,9 @@ class Desk:
         """`POST /fleet/keys/retire`: take a key out of use."""
         fleet = await self._ready()
         given = await order_of(request, orders.Retire)
+        grace_s = None if given.grace_s is msgspec.UNSET else given.grace_s
         key = await anyio.to_thread.run_sync(
-            lambda: fleet.keyring.retire(given.key, who=given.who, why=given.why, anyway=given.anyway)
+            lambda: fleet.keyring.retire(given.key, who=given.who, why=given.why, anyway=given.anyway, grace_s=grace_s)
         )
         return json_reply({"key": key})
 
@@ -286,6 +295,7 @@ def routes(work: Any) -> list[BaseRoute]:
         # What thousands of hosts ask stands first, and without the wrappers that pages may need.  `protocol` has it.
         Route("/fleet/hosts/{host}", desk.questions, methods=["GET", "POST"], include_in_schema=False),
         Route("/fleet/hosts/{host}/reports", Direct(desk.report), methods=["POST"], include_in_schema=False),
+        Route("/fleet/hosts/{host}/token", Direct(desk.token), methods=["GET"], include_in_schema=False),
         Route("/fleet/hosts/{host}/blobs", Direct(desk.pack), methods=["GET"], include_in_schema=False),
         Route("/fleet/hosts/{host}/blobs/{ref}", Direct(desk.blob), methods=["GET"], include_in_schema=False),
         Route("/fleet", shown.fleet, methods=["GET"], include_in_schema=False),

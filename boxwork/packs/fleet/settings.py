@@ -29,6 +29,12 @@ SERVER_SETTINGS = (
     Setting("fleet.waiting_max", 10_000, "hosts", "that wait for news at the same time, 12 KiB each; above it 503"),
     Setting("fleet.wait_s_max", 55.0, "s", "one question of a host is held at most this long; proxies cut after 60"),
     Setting("fleet.reports_max", 20_000, "reports", "waiting to be written; above it 503, and the host says it again"),
+    Setting(
+        "fleet.token_grace_s",
+        7 * 86_400.0,
+        "s",
+        "a host's token by a retired key is taken so long; hosts fetch another in a minute, one that is off does not",
+    ),
     Setting("fleet.plan", "exponential", "", "rollouts that begin by themselves: exponential, linear or once"),
     Setting("fleet.first_share", 0.01, "of the hosts", "in the first step of a rollout; at least one host"),
     Setting(
