@@ -38,7 +38,7 @@ from boxwork.pulse.watch import Event, Watch
 DATA_VARIABLE = "BOXWORK_DATA"
 BAR = 40  # columns of the longest bar of `show`
 EMPTY_ROWS_MAX = 3  # rows of `show` without a sample that are drawn one by one
-FIGURE = 10  # columns of a figure with its unit: "1.67 MiB/s"
+FIGURE = 10  # columns of a figure with its unit: "-1.67 MB/s"
 # Columns of a terminal from which `top` has room for these figures beside names of 30 columns.
 SHOWN = ((110, (0.5, 0.9, 0.99, 0.999), True), (72, (0.5, 0.99), False), (0, (0.99,), False))
 ROWS_MAX = 40  # rows of `top` on a terminal; `--json` and `--rows` show more
@@ -339,6 +339,11 @@ def amount(value: float, unit: str) -> str:
         return f"{value / 1e3:.3g}"
     if unit == "datagrams/s":
         return f"{value:.3g} /s"
+    if unit == "bytes/s":  # of a line or a disk, in the units that are written on it, as on the pages
+        for limit, name in ((1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")):
+            if abs(value) >= limit:
+                return f"{value / limit:.3g} {name}"
+        return f"{value:.3g} B/s"
     if unit.startswith("bytes"):
         for limit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
             if abs(value) >= limit:

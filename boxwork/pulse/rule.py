@@ -73,6 +73,8 @@ class Rule:
     coverage_min: float = 0.0
     name: str = ""
     text: str = field(default="", compare=False)
+    #: The unit of the series as the limit was written, until a series is there: `250us` is of one in nanoseconds.
+    unit: str = field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: str, *, name: str = "") -> Rule:
@@ -82,6 +84,7 @@ class Rule:
         given: dict[str, Any] = {
             "name": name or (found["name"] or "").strip() or text.strip(),
             "text": _written(text, found),
+            "unit": _unit(found["value"]),
         }
         measure = found["measure"].lower()
         if re.fullmatch(r"p\d+(\.\d+)?", measure):
@@ -176,6 +179,11 @@ class Rule:
 def _written(text: str, found: re.Match[str]) -> str:
     """The rule without its name."""
     return text[found.start("measure") :].strip()
+
+
+def _unit(amount: str) -> str:
+    suffix = amount.lstrip("+-0123456789. ").lower()
+    return {"": "", "%": "ppm"}.get(suffix, "bytes" if suffix.endswith("b") else "ns")
 
 
 def _threshold(measure: str, text: str, whole: str) -> float:

@@ -169,7 +169,7 @@ class Watch:
                 **state.rule.as_json(),
                 "condition": state.condition(),
                 "value": None if math.isnan(state.value) else state.value,
-                "unit": state.unit if state.rule.kind in OF_THE_SERIES else "",
+                "unit": (state.unit or state.rule.unit) if state.rule.kind in OF_THE_SERIES else "",
                 "coverage": state.coverage,
                 "series": len(state.series),
                 "example": str(state.series[0]) if state.series else None,

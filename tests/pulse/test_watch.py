@@ -191,6 +191,21 @@ def test_rules_come_from_the_settings_one_a_line() -> None:
             Watch.from_settings(pulse, bad)
 
 
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("p99(a) > 250us", "ns"),
+        ("max(a) > 2GiB", "bytes"),
+        ("mean(a) > 95%", "ppm"),
+        ("max(a) > 8", ""),
+        ("lost(a) > 5", ""),
+    ],
+)
+def test_a_limit_has_its_unit_before_there_is_a_series(text: str, unit: str) -> None:
+    (shown,) = Watch(Pulse(threaded=False), text).rules()
+    assert (0, unit) == (shown["series"], shown["unit"])
+
+
 def test_a_page_sees_how_each_rule_stands_and_the_log_what_changed(caplog: pytest.LogCaptureFixture) -> None:
     clock = fake_clock()
     pulse = Pulse(clock=clock, threaded=False)

@@ -31,6 +31,17 @@ WAYS = {
 ROUTES = {("GET", "/blobs/{ref}"): (0.2, 30), ("GET", "/t/{size}/{ref}"): (0.08, 60), ("POST", "/derive/{box}"): (5, 6)}
 
 
+RULES = (
+    "slow path: p99(path{src=ny4,dst=ld4,probe=agent}) > 30ms over 30s for 3s clear 25ms",
+    "lossy path: lost(path{src=ld4,dst=cme}) > 0 over 1m",
+    "slow answers: share(feed.decode > 400us) > 10% over 1m for 10m",
+    "new feed: p99(feed.decode{venue=eurex}) > 250us over 30s",
+    "error budget: burn(http > 50ms, 99.9%) > 14.4 over 5m",
+    "full machine: mean(machine.cpu{what=busy}) > 95% over 5m",
+    "memory: min(machine.memory{what=available}) < 2GiB over 1m",
+)
+
+
 class Traffic:
     """What a busy node would record, one second at a time; `at` is wall time in seconds."""
 
@@ -103,14 +114,14 @@ def wave_of(at: float) -> float:
 
 
 def write_past(folder: Path) -> None:
-    """The past in three runs: a gap lies between the first two, a clock step in the last one."""
+    """The past in two runs up to this moment: a gap lies between them, a clock step in the second one."""
     now = time.time_ns() // SECOND_NS * SECOND_NS
     begin = now - PAST_SECONDS * SECOND_NS
     for first, last in ((0, 250), (310, PAST_SECONDS)):
         clock = FakeClock(now_ns=begin + first * SECOND_NS)
         with Pulse(str(folder), clock=clock, threaded=False) as pulse:
             traffic, stepped = Traffic(pulse), False
-            while clock.now_ns() < begin + last * SECOND_NS:
+            while clock.now_ns() < (begin + last * SECOND_NS if last < PAST_SECONDS else time.time_ns() - SECOND_NS):
                 second = (clock.now_ns() - begin) // SECOND_NS
                 if 420 <= second < 480:
                     traffic._machine(clock.now_ns() / 1e9)  # the feed is silent, the machine is not
@@ -154,6 +165,7 @@ def take(url: str) -> None:
         eye.take("pulse-dark", FEED, "dark", ready=brushed)
         eye.take("pulse-negative", f"{SKEW}&range=15m", ready=lived)
         eye.take("pulse-paths", "/pulse/paths?range=15m", "dark", ready=lived)
+        eye.take("pulse-watch", "/pulse/watch", ready=lived)
         eye.take("pulse-machine", "/pulse/machine", ready=lived)
         eye.take("pulse-phone", FEED, "dark", ready=lived, phone=True)
 
@@ -164,10 +176,12 @@ def main() -> None:
         boxwork.open(root).close()
         write_past(root / "pulse")
         with boxwork.open(root) as work, served(work) as url:
+            for rule in RULES:
+                work.alarms.add(rule)
             stop, traffic = threading.Event(), Traffic(work.pulse)
 
             def run() -> None:
-                while not stop.wait(0.9):
+                while not stop.wait(1.0 - (time.time() + 0.5) % 1.0):  # in the middle of each second
                     traffic.second(time.time())
 
             thread = threading.Thread(target=run)

@@ -237,7 +237,13 @@ export class Heatmap {
       c.globalAlpha = 0.75;
       c.beginPath(); c.moveTo(this.left, y); c.lineTo(this.right, y); c.stroke();
       c.globalAlpha = 1;
-      c.fillText(label.length > 48 ? `${label.slice(0, 47)}…` : label, this.left + 6, y - 2);
+      const text = label.length > 48 ? `${label.slice(0, 47)}…` : label, ink = c.strokeStyle;
+      c.setLineDash([]);
+      c.strokeStyle = colours.plot; c.lineWidth = 3; c.lineJoin = "round";
+      c.strokeText(text, this.left + 6, y - 2);
+      c.setLineDash([6, 4]);
+      c.strokeStyle = ink;
+      c.fillText(text, this.left + 6, y - 2);
     }
     c.restore();
   }
