@@ -1,13 +1,12 @@
 """Valkey as a peer of `state`: the same calls as Lua scripts, the append-only file synced before every answer.
 
-The scripts are loaded once and called by their digest.  The clients are those of our own side (asyncio, the same
+The scripts are loaded once and called by their digest.  The clients are those of our own side (a loop over the same
 number of connections with the same number of calls under way), and speak RESP by hand: a client library would cost
 more than the server does.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -18,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench._state import calls_of
 from boxwork.testing.workloads import Workload
 
 START_SECONDS_MAX = 20
@@ -111,7 +109,9 @@ class Valkey:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
+        self.socket = self._path / "valkey.sock"
         options = f"--port {self.port} --bind 127.0.0.1 --save '' --appendonly yes --appendfsync always"
+        options += f" --unixsocket {self.socket}"
         self._process = subprocess.Popen(
             [str(get_binary_path()), *(part.strip("'") for part in options.split()), "--dir", str(self._path)],
             stdout=subprocess.DEVNULL,
@@ -150,23 +150,29 @@ class Valkey:
         shutil.rmtree(self._path, ignore_errors=True)
 
 
-async def connection(
-    port: int, digests: dict[str, str], workload: Workload, seed: int, depth: int, end: float, *, bare: bool
-) -> int:
-    """One client: calls answered until `end`, with `depth` under way."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    calls = [call(digests, box.name, row, bare=bare) for box, row in calls_of(workload, 4000, seed=seed)]
-    sent = done = 0
-    for _ in range(depth):
-        writer.write(calls[sent % len(calls)])
-        sent += 1
-    while time.perf_counter() < end:
-        _checked(await reader.readline())
-        done += 1
-        writer.write(calls[sent % len(calls)])
-        sent += 1
-    writer.close()
-    return done
+class ValkeyLine:
+    """One connection with calls under way, that are encoded already."""
+
+    def __init__(self, path: str) -> None:
+        self._link = socket.socket(socket.AF_UNIX)
+        self._link.connect(path)
+        self._kept = b""
+
+    def fileno(self) -> int:
+        return self._link.fileno()
+
+    def send(self, calls: list[bytes]) -> None:
+        self._link.sendall(b"".join(calls))
+
+    def receive(self) -> int:
+        """How many replies have come, at least one.  Each is one line."""
+        lines: list[bytes] = []
+        while not lines:
+            data = self._kept + self._link.recv(65536)
+            *lines, self._kept = data.split(b"\r\n")
+        for reply in lines:
+            _checked(reply)
+        return len(lines)
 
 
 def _checked(reply: bytes) -> bytes:

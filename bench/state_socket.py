@@ -1,7 +1,10 @@
 """How many durable commits a second does a node make over a socket, beside PostgreSQL, Valkey and SQLite?
 
-16 clients, each with one call under way (and, pipelined, 16), on TPC-C-lite W1, SmallBank and likes.  Valkey runs the
-same calls as Lua scripts and syncs before every answer (likes also as the bare INCR); its clients are ours.
+16 clients in two processes, each with a connection of its own and one call under way (and, pipelined, 16), on
+TPC-C-lite W1, SmallBank and likes.  Ours go through the door that every node has, its Unix socket, with the client that
+every node has, `work.line()`.  The peers are reached over their Unix sockets, too.  Valkey runs the same calls as Lua
+scripts and syncs before every answer (likes also as the bare INCR); its clients are the same loop as ours, with its
+calls encoded beforehand.
 
 PostgreSQL is used if it is there (Debian: postgresql).  It runs stored procedures under pgbench, a C client, with its
 retries counted; it refuses root, so under root it runs as the user `postgres` (then BOXWORK_BENCH_DIR
@@ -12,13 +15,14 @@ must be a directory that this user can reach).  For servers: it takes minutes an
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import glob
+import itertools
 import multiprocessing
 import os
 import pwd
 import re
+import select
 import shutil
 import socket
 import statistics
@@ -26,21 +30,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+import boxwork
 from bench._report import report
-from bench._state import calls_of, node, set_up
-from bench._valkey import Valkey, connection
+from bench._state import calls_of, directory, set_up
+from bench._valkey import Valkey, ValkeyLine, call
 from bench.state_in_process import SqlitePeer
-from boxwork.errors import BoxworkError
+from boxwork.errors import Refused
 from boxwork.serve.server import SWITCH_INTERVAL_S
-from boxwork.state.engine import Engine
-from boxwork.state.face import AsyncEngine
-from boxwork.testing.workloads import Likes, SmallBank, TpccLite, Workload
+from boxwork.state.remote.line import Line
+from boxwork.testing.workloads import Call, Likes, SmallBank, TpccLite, Workload
 
 QUICK = "--quick" in sys.argv
 CLIENTS = 16
@@ -52,107 +54,63 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "smallbank": lambda: SmallBank(theta=1.001),
     "likes": lambda: Likes(theta=1.001),
 }
-encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 
 
-# --- our side: a plain server, four bytes of length and MessagePack ---------------------------------------------
+# --- our side: the socket of a node, and its own client -----------------------------------------------------------
 
 
-async def serve(engine: Engine, workload: Workload, port: int) -> asyncio.Server:
-    work = AsyncEngine(engine)
-
-    async def answer(number: int, name: str, row: Any, writer: asyncio.StreamWriter) -> None:
-        try:
-            reply: Any = await work.commit(workload.boxes[name], *_tuples(row))
-        except BoxworkError as error:
-            reply = error.code
-        raw = encode([number, reply])
-        if not writer.is_closing():
-            writer.write(len(raw).to_bytes(4, "big") + raw)
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        running: set[asyncio.Task[None]] = set()
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                raw = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
-                task = asyncio.ensure_future(answer(*decode(raw), writer))
-                running.add(task)
-                task.add_done_callback(running.discard)
-        writer.close()
-
-    return await asyncio.start_server(talk, "127.0.0.1", port)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def client(port: int, name: str, seed: int, depth: int, results: Any) -> None:
+def client(root: str, name: str, seed: int, depth: int, results: Any) -> None:
     """One process with a few connections, each with `depth` calls under way."""
     workload = WORKLOADS[name]()
-
-    async def connection(number: int, end: float) -> int:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        calls = [(box.name, row) for box, row in calls_of(workload, 4000, seed=1000 * seed + number)]
-        sent = done = 0
-
-        def send() -> None:
-            nonlocal sent
-            raw = encode([sent, *calls[sent % len(calls)]])
-            writer.write(len(raw).to_bytes(4, "big") + raw)
-            sent += 1
-
-        for _ in range(depth):
-            send()
-        while time.perf_counter() < end:
-            await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
-            done += 1
-            send()
-        writer.close()
-        return done
-
-    async def main() -> int:
+    with boxwork.open(root) as work, contextlib.ExitStack() as lines:
+        ready = select.poll()
+        streams: dict[int, tuple[Line, Iterator[Call]]] = {}
+        for number in range(CLIENTS // 2):
+            line = lines.enter_context(work.line())
+            calls = calls_of(workload, 4000, seed=1000 * seed + number)
+            streams[line.fileno()] = line, itertools.cycle(calls)
+            ready.register(line, select.POLLIN)
         end = time.perf_counter() + SECONDS
-        return sum(await asyncio.gather(*(connection(number, end) for number in range(CLIENTS // 2))))
-
-    results.put(run_loop(main()))
+        done = 0
+        for line, stream in streams.values():
+            for _ in range(depth):
+                line.call(*next(stream))
+            line.flush()
+        while time.perf_counter() < end:
+            for number, _ in ready.poll():
+                line, stream = streams[number]
+                for reply in line.receive():
+                    if reply.error is not None and not isinstance(reply.error, Refused):
+                        raise reply.error
+                    done += 1
+                    line.call(*next(stream))
+                line.flush()
+    results.put(done)
 
 
 def ours(workload: Workload, depth: int) -> float:
-    async def main(engine: Engine) -> float:
-        port = free_port()
-        server = await serve(engine, workload, port)
-        context = multiprocessing.get_context("spawn")
-        results = context.Queue()
-        processes = [
-            context.Process(target=client, args=(port, workload.name, seed, depth, results)) for seed in range(2)
-        ]
-        for process in processes:
-            process.start()
-        loop = asyncio.get_running_loop()
-        done = [await loop.run_in_executor(None, results.get) for _ in processes]
-        for process in processes:
-            await loop.run_in_executor(None, process.join)
-        server.close()
-        return sum(done) / SECONDS
-
-    with node() as engine:
-        set_up(engine, workload)
+    with directory() as path, boxwork.open(path / "data") as work:
+        set_up(work.engine, workload)
         before = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)  # as `boxwork up` does
         try:
-            return run_loop(main(engine))
+            return clients(client, str(path / "data"), workload.name, depth)
         finally:
             sys.setswitchinterval(before)
 
 
-def run_loop(main: Any) -> Any:
-    """On uvloop where it is installed (extra `serve`), as the server runs."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+def clients(target: Callable[..., None], *arguments: Any) -> float:
+    """What two processes with half of the clients each get done in a second."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    where, name, depth = arguments
+    processes = [context.Process(target=target, args=(where, name, seed, depth, results)) for seed in range(2)]
+    for process in processes:
+        process.start()
+    done = [results.get(timeout=SECONDS + 60) for _ in processes]
+    for process in processes:
+        process.join()
+    return sum(done) / SECONDS
 
 
 def free_port() -> int:
@@ -161,37 +119,35 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def valkey_client(port: int, digests: Any, name: str, seed: int, depth: int, bare: bool, results: Any) -> None:
-    """As `client`, of Valkey."""
-
-    async def main() -> int:
-        workload, end = WORKLOADS[name](), time.perf_counter() + SECONDS
-        seeds = [1000 * seed + number for number in range(CLIENTS // 2)]
-        return sum(
-            await asyncio.gather(*(connection(port, digests, workload, one, depth, end, bare=bare) for one in seeds))
-        )
-
-    results.put(run_loop(main()))
+def valkey_client(where: tuple[str, Any, bool], name: str, seed: int, depth: int, results: Any) -> None:
+    """As `client`, of Valkey: the same loop, over its own Unix socket, with as little around a call."""
+    path, digests, bare = where
+    workload = WORKLOADS[name]()
+    ready = select.poll()
+    streams = {}
+    for number in range(CLIENTS // 2):
+        calls = [call(digests, box.name, row, bare=bare) for box, row in calls_of(workload, 4000, 1000 * seed + number)]
+        line = ValkeyLine(path)
+        streams[line.fileno()] = line, itertools.cycle(calls)
+        ready.register(line, select.POLLIN)
+    end = time.perf_counter() + SECONDS
+    done = 0
+    for line, stream in streams.values():
+        line.send([next(stream) for _ in range(depth)])
+    while time.perf_counter() < end:
+        for number, _ in ready.poll():
+            line, stream = streams[number]
+            count = line.receive()
+            done += count
+            line.send([next(stream) for _ in range(count)])
+    results.put(done)
 
 
 def valkey(workload: Workload, depth: int, *, bare: bool = False) -> float:
     server = Valkey()
     try:
         server.set_up(workload)
-        context = multiprocessing.get_context("spawn")
-        results = context.Queue()
-        processes = [
-            context.Process(
-                target=valkey_client, args=(server.port, server.digests, workload.name, seed, depth, bare, results)
-            )
-            for seed in range(2)
-        ]
-        for process in processes:
-            process.start()
-        done = [results.get() for _ in processes]
-        for process in processes:
-            process.join()
-        return sum(done) / SECONDS
+        return clients(valkey_client, (str(server.socket), server.digests, bare), workload.name, depth)
     finally:
         server.close()
 
@@ -307,7 +263,7 @@ class Postgres:
         self._run("psql", *self._where(), "-q", "-c", SCHEMA, "postgres")
 
     def _where(self) -> list[str]:
-        return ["-h", "127.0.0.1", "-p", str(self._port), "-U", "bench"]
+        return ["-h", str(self._path), "-p", str(self._port), "-U", "bench"]
 
     def _run(self, program: str, *arguments: str, **environment: str) -> str:
         return subprocess.run(

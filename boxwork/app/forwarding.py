@@ -24,6 +24,7 @@ from boxwork.state.face import AsyncEngine
 from boxwork.state.remote import wire
 from boxwork.state.remote.courier import Courier, Lost, NoOwner
 from boxwork.state.remote.desk import Desk
+from boxwork.state.remote.line import Line
 from boxwork.transactions import Transaction, transaction
 
 T = TypeVar("T")
@@ -113,6 +114,14 @@ class Forwarding:
             return self._courier.commit_many(target, whole, self._print(target), left_s, lane=lane, who=who)
 
         return self._somewhere(lambda engine: engine.commit_many(box, laid, lane=lane, who=who), there, again=False)
+
+    def line(self) -> Line:
+        """A connection of the caller's own to the process that owns the facts, be it this one."""
+
+        def connect(left_s: float) -> Line:
+            return self._courier.line(left_s, self._print)
+
+        return self._somewhere(lambda _: connect(self._limit_s), connect, again=True)
 
     def numbers(self) -> dict[str, Any]:
         """`owner`: the process that owns the facts (0: this one), its `numbers`, and its `recent` entries."""

@@ -30,6 +30,7 @@ from boxwork.state.engine import Engine
 from boxwork.state.intents import Intent
 from boxwork.state.order import Key
 from boxwork.state.receipts import Receipt
+from boxwork.state.remote.line import Line
 from boxwork.state.snapshot import Snapshot
 from boxwork.state.watch import Conflict, Watch
 from boxwork.transactions import Lane, Transaction
@@ -335,6 +336,10 @@ class Work:
             return engine.submit(target, *args, receipt=True, once=once, lane=lane, who=who, **inputs)
         given = {**inputs, **options, "receipt": True}
         return self.node.pool.submit(self.node.forwarding.commit, target, args, given, loops=True)
+
+    def line(self) -> Line:
+        """A connection to the process that owns the facts, with many calls under way, for one thread: see `Line`."""
+        return self.node.forwarding.line()
 
     def commit_many(
         self,

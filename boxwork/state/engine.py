@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from boxwork.clock import Clock
 from boxwork.errors import BadInput, BoxworkError, TransactionAborted
@@ -97,6 +97,12 @@ SETTINGS = (
 )
 
 
+class Ages(Protocol):
+    """Where the age of an aborted transaction is kept for its next try."""
+
+    age: int
+
+
 class Engine:
     """Facts, and transactions on them.  Thread-safe; close it."""
 
@@ -121,7 +127,7 @@ class Engine:
             raise BadInput(
                 f"state.lane is {self.default_lane!r}; there are {', '.join(LANES[1:])}", setting="state.lane"
             )
-        self._batch_rows = settings.integer("state.batch_rows")
+        self.batch_rows = settings.integer("state.batch_rows")
         self._checkpoint_bytes = settings.integer("state.checkpoint_bytes")
         self._keep_history = settings.flag("state.keep_history")
         self._slow_threads = settings.integer("state.slow_threads")
@@ -148,7 +154,7 @@ class Engine:
             clock,
             self.audience,
             self.audit,
-            batch_rows=self._batch_rows,
+            batch_rows=self.batch_rows,
             queue_max=settings.integer("state.queue_max"),
             depth=settings.integer("state.pipeline"),
             written=self._count_bytes,
@@ -295,8 +301,8 @@ class Engine:
                 else:
                     future.set_result(answers)
 
-        for at in range(0, len(laid), self._batch_rows):
-            job = self.job(target, laid[at : at + self._batch_rows], lane, many=True, who=who)
+        for at in range(0, len(laid), self.batch_rows):
+            job = self.job(target, laid[at : at + self.batch_rows], lane, many=True, who=who)
             if self.runs_elsewhere(job):
                 raise BadInput(f"{target.name} is slow, or of a lane whose transactions run one by one: use submit()")
             job.offset, job.done = at, done
@@ -343,7 +349,11 @@ class Engine:
         """Does its function run beside the sequencer, on a snapshot or under locks?"""
         return job.lane in ("locking", "occ") or job.box.rules.slow or job.box.awaits
 
-    def _run_here(self, job: Job) -> Job:
+    def run_alone(self, job: Job, ages: Ages) -> Job:
+        """Run a job of one row to its end, blocking, for somebody who comes from many threads but has one age."""
+        return self._run_here(job, ages)
+
+    def _run_here(self, job: Job, ages: Ages | None = None) -> Job:
         """Run a job to its end, blocking; its functions, where they run elsewhere, run in this thread."""
         if not self.runs_elsewhere(job):
             return self.wait(job)
@@ -351,12 +361,13 @@ class Engine:
             raise BadInput(f"{job.box.name} is an async function: commit it from async code")
         if job.lane in ("locking", "occ"):
             # Who was aborted in this thread and comes again keeps his age, so that he grows older and wins in the end.
-            age, self._local.age = getattr(self._local, "age", 0), 0
+            kept: Any = ages or self._local
+            age, kept.age = getattr(kept, "age", 0), 0
             with Session(self, job.lane, who=job.who, age=age) as session:
                 try:
                     return session.run(job)
                 except TransactionAborted:
-                    self._local.age = session.age
+                    kept.age = session.age
                     raise
         attempts = Attempts(self, job)
         try:
@@ -383,6 +394,10 @@ class Engine:
     def hand_in(self, job: Job) -> None:
         """Hand a job in; its `done` is called when it is."""
         self._pipeline.put(job)
+
+    def run(self, jobs: list[Job]) -> None:
+        """Hand jobs in, and execute them in this thread if nobody else executes: see `Pipeline.run`."""
+        self._pipeline.run(jobs)
 
     def release(self, reservation: int) -> None:
         """Give a reservation back."""

@@ -29,6 +29,7 @@ class Job:
         "answers",
         "box",
         "call",
+        "callers",
         "done",
         "error",
         "errors",
@@ -82,6 +83,7 @@ class Job:
         self.offset = 0  # of its first row in what the caller gave, when that was too much for one batch
         self.clear()
         self.losses = 0
+        self.callers = 1  # who wait for it, each with an answer of his own: so often is its time recorded
         self.lost_ns = 0
         self.rivals: list[tuple[Key, str]] = []
         self.reservation = 0  # the reservation under which this attempt ran
@@ -113,6 +115,8 @@ class Job:
         rest = Job(self.box, self.rows[at:], self.lane, self.done, who=self.who, submitted_ns=self.submitted_ns)
         rest.offset, rest.thaws = self.offset + at, self.thaws
         self.rows = self.rows[:at]
+        if self.callers > 1:
+            rest.callers, self.callers = len(rest.rows), len(self.rows)
         return rest
 
     def answer(self) -> Any:

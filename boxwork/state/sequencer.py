@@ -191,9 +191,10 @@ class Sequencer:
             self.counters.rows += sum([len(job.rows) for job in batch.jobs])
             self.counters.bytes += len(record.payload)
         done: list[Job] = []
+        at = (self.epoch, self.facts.version, self.facts.digest)
         for job in batch.jobs:
             if job.receipt_at is None:
-                job.receipt_at = (self.epoch, self.facts.version, self.facts.digest)
+                job.receipt_at = at
             done.append(job)
             if job.once:
                 done += self._followers_of(job)

@@ -337,5 +337,7 @@ def as_stored(decoded: Any) -> Any:
     return decoded
 
 
+# For decoders of other shapes that hold stored values.
+DECODER_HOOK = _raise
 WRITES_DECODER = msgspec.msgpack.Decoder(dict[tuple[Any, ...], Any], ext_hook=_raise)
 ANY_DECODER = msgspec.msgpack.Decoder(ext_hook=_raise)

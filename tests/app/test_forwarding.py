@@ -21,6 +21,7 @@ import boxwork
 from boxwork import Boxwork, Pack, transaction
 from boxwork.errors import BoundReached, CommitUnknown, Refused, StateInUse, UnsupportedType
 from boxwork.state.remote import wire
+from boxwork.state.remote.line import Line
 
 # A module that both processes load, as the workers of one service do.
 SHOP = """
@@ -241,14 +242,15 @@ def test_with_an_id_a_killed_owner_costs_nothing_and_nothing_twice(shop: Any, tm
 def test_without_an_id_nobody_knows_what_a_killed_owner_did(
     shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent, send = threading.Event(), wire.send
+    sent, send = threading.Event(), Line.send
 
-    def observed(connection: Any, message: dict[str, Any]) -> None:
-        send(connection, message)
+    def observed(line: Line, bundle: Any) -> None:
+        send(line, bundle)
         sent.set()
 
-    monkeypatch.setattr(wire, "send", observed)
     with owning(shop, tmp_path / "d") as owner, boxwork.open(tmp_path / "d") as work:
+        work.commit(shop.like, "p0", "ada")  # it is taken in
+        monkeypatch.setattr(Line, "send", observed)
         owner.send_signal(signal.SIGSTOP)  # it takes nothing in, and the kernel still takes what is sent
         future = work.commit_soon(shop.bump, "p1")
         assert sent.wait(20)
@@ -256,6 +258,42 @@ def test_without_an_id_nobody_knows_what_a_killed_owner_did(
         with pytest.raises(CommitUnknown, match="same `once`"):
             future.result(20)
         assert 1 == work.commit(shop.bump, "p1")  # this process owns the facts now
+
+
+def test_an_owner_that_never_took_a_process_in_has_begun_nothing(shop: Any, tmp_path: Path) -> None:
+    """It hangs, and is killed: this process becomes the owner and commits, also without an id."""
+    with owning(shop, tmp_path / "d") as owner, boxwork.open(tmp_path / "d") as work:
+        owner.send_signal(signal.SIGSTOP)
+        future = work.commit_soon(shop.bump, "p1")
+        time.sleep(0.1)  # whether it is sent by then or not, the answer is the same
+        owner.kill()
+        assert 1 == future.result(20)[0]
+
+
+def test_pipelined_calls_of_a_killed_owner_are_there_as_far_as_they_were_answered(shop: Any, tmp_path: Path) -> None:
+    answered: list[int] = []
+    sent = 0
+
+    def press(work: Any, owner: Any) -> None:
+        nonlocal sent
+        with work.line() as line:
+            while True:
+                for _ in range(50):
+                    line.call(shop.bump, ("p1",))
+                    sent += 1
+                line.flush()
+                answered.extend(reply.answer for reply in line.receive())
+                if len(answered) > 500:
+                    owner.kill()
+
+    with owning(shop, tmp_path / "d") as owner, boxwork.open(tmp_path / "d") as work:
+        with pytest.raises(wire.Left):
+            press(work, owner)
+        owner.wait(20)
+        with work.read() as facts:
+            counted = facts.get(("likes", "p1"))
+        assert list(range(1, len(answered) + 1)) == answered
+        assert len(answered) <= counted <= sent
 
 
 def test_an_owner_that_does_not_answer_is_not_waited_for_longer_than_the_limit(shop: Any, tmp_path: Path) -> None:

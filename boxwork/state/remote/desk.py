@@ -2,6 +2,11 @@
 
 The socket lies in the data directory, for its user alone.  Only transactions that this process has loaded are run,
 and only if their code is the same: no code is loaded because somebody asks for it.
+
+One thread has all connections.  What has come on any of them is read, sorted by transaction (the order of a connection
+is kept), and handed in together; its answers go out together.  This thread also executes what it hands in, and with a
+quick disk makes it durable (`Pipeline.run`), because waking another thread for it costs more than doing it.  What may
+wait (slow and awaiting functions, locks, `commit_many`) has a thread of its own.
 """
 
 from __future__ import annotations
@@ -12,30 +17,38 @@ import logging
 import os
 import select
 import socket
-import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from boxwork.clock import SECOND_NS, monotonic_ns
 from boxwork.errors import BadInput, BoxworkError, Busy, FormatError, NotFound, StateInUse
 from boxwork.state.engine import Engine
 from boxwork.state.face import AsyncEngine
+from boxwork.state.job import Job
 from boxwork.state.remote import wire
+from boxwork.state.remote.catalogue import Catalogue, Fingerprint
+from boxwork.state.remote.guest import NOWHERE, USED_MAX, Group, Guest, Place
+from boxwork.state.values import SMALL, freeze
 from boxwork.transactions import Transaction
 
 log = logging.getLogger("boxwork.state")
 
-# Connections at once, each with a thread that mostly waits.  Unit: connections.  Reason: other processes of one
-# machine, each with a few threads; who comes later is told to come again.
+# Connections at once.  Unit: connections.  Reason: other processes of one machine, each with a few; who comes later is
+# told to come again.
 CONNECTIONS_MAX = 128
 # Waiting in the kernel to be taken.  Unit: connections.
 BACKLOG = 128
+# Calls that may wait (for a lock, for their own thoughts), each in a thread of its own; the others wait for one of
+# these.  Unit: threads.  Reason: one a connection.
+THREADS_MAX = 128
 # How long the end waits for an answer that is under way.  Unit: s.  Reason: a batch takes milliseconds, a slow
 # transaction may think; whoever is cut off then does not know, and asks again with its id.
 STOP_S_MAX = 5.0
 
-Fingerprint = Callable[[Transaction[..., Any]], str]
+Heard: TypeAlias = list[tuple[Guest, dict[wire.Call, None]]]
 
 
 class Desk:
@@ -46,94 +59,342 @@ class Desk:
     ) -> None:
         self._path = path
         self._engine = engine
-        self._named = named
-        self._fingerprint = fingerprint
+        self._known = Catalogue(named, fingerprint, engine.box_of)
+        self._hello = _hello()
         self._closing = False
-        self._lock = threading.Lock()
-        self._connections: set[socket.socket] = set()
-        self._left = threading.Condition(self._lock)
+        self._guests: dict[int, Guest] = {}  # by descriptor; of the desk's thread alone, as everything but what follows
+        self._dirty: dict[Guest, None] = {}  # with answers to be sent
+        self._finished: deque[tuple[Job, list[Place]]] = deque()  # filled by any thread
+        self._told: deque[tuple[Guest, dict[str, Any]]] = deque()  # filled by any thread
+        self._is_rung = False
+        self._threads_lock = threading.Lock()  # over the next two
+        self._threads = 0
+        self._waiting: deque[Callable[[], None]] = deque()
         self._listener = _listen(path)
-        self._woken, self._waker = socket.socketpair()
-        self._thread = threading.Thread(target=self._take_in, name="state-desk", daemon=True)
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll = select.epoll()
+        self._poll.register(self._listener, select.EPOLLIN)
+        self._poll.register(self._bell, select.EPOLLIN)
+        self._thread = threading.Thread(target=self._serve, name="state-desk", daemon=True)
         self._thread.start()
 
-    # --- connections
+    # --- the desk's thread
 
-    def _take_in(self) -> None:
-        waiting = select.poll()
-        waiting.register(self._listener, select.POLLIN)
-        waiting.register(self._woken, select.POLLIN)
-        while not self._closing:
-            waiting.poll()
-            # At the end too: who is in the kernel's queue by then is told that the owner goes.
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    self._welcome(self._listener.accept()[0])
+    def _serve(self) -> None:
+        end_ns: int | None = None
+        while True:
+            if self._closing and end_ns is None:
+                end_ns = monotonic_ns() + int(STOP_S_MAX * SECOND_NS)
+                self._stop()
+            try:
+                self._turn(end_ns)
+            except Exception:  # our bug: the others shall be served all the same
+                log.exception("the desk has stumbled")
+            if end_ns is not None and (not self._guests or monotonic_ns() > end_ns):
+                break
+        for guest in list(self._guests.values()):
+            self._part(guest)
 
-    def _welcome(self, connection: socket.socket) -> None:
-        with self._lock:
-            room = len(self._connections) < CONNECTIONS_MAX
-            if room:
-                self._connections.add(connection)
-        if room:
-            threading.Thread(target=self._serve, args=(connection,), name="state-guest", daemon=True).start()
-            return
-        with contextlib.suppress(OSError):
-            wire.send(connection, {"error": wire.error_out(Busy(f"{CONNECTIONS_MAX} connections are being served"))})
-        connection.close()
+    def _turn(self, end_ns: int | None) -> None:
+        """One round: everything that has come, and everything that is ready."""
+        left_s = None if end_ns is None else max((end_ns - monotonic_ns()) / SECOND_NS, 0)
+        heard: Heard = []
+        for number, what in self._poll.poll(left_s):
+            guest = self._guests.get(number)
+            if guest is not None:
+                self._attend(guest, what, heard)
+            elif number == self._bell:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._bell)
+                self._is_rung = False  # only now: else a ring could be read away, and none would follow it
+            else:
+                self._welcome()
+        self._hand_out()
+        for jobs in self._sorted(heard) if heard else ():
+            self._engine.run(jobs)
+            self._hand_out()
 
-    def _serve(self, connection: socket.socket) -> None:
-        try:
+    def _welcome(self) -> None:
+        with contextlib.suppress(BlockingIOError):
             while True:
-                question = wire.receive(connection)
-                # A question that is not begun may be asked of the next owner, and is told so.
-                wire.send(connection, {"gone": True} if self._closing else self._answer(question))
-        except (OSError, FormatError) as reason:
-            if not isinstance(reason, wire.Left):
-                log.warning("a connection of another process broke off: %s", reason)
-        finally:
-            connection.close()
-            with self._lock:
-                self._connections.discard(connection)
-                self._left.notify_all()
+                guest = Guest(self._listener.accept()[0])
+                if len(self._guests) >= CONNECTIONS_MAX:
+                    busy = Busy(f"{CONNECTIONS_MAX} connections are being served")
+                    with contextlib.suppress(wire.Left):
+                        guest.send(wire.question({"error": wire.error_out(busy)}))
+                    guest.close()
+                    continue
+                self._guests[guest.number] = guest
+                self._poll.register(guest.number, select.EPOLLIN)
+                with contextlib.suppress(wire.Left):  # it is told of that when it is read from
+                    guest.send(self._hello)
+                if self._closing:
+                    guest.stop_reading()
+
+    def _attend(self, guest: Guest, what: int, heard: Heard) -> None:
+        try:
+            if what & select.EPOLLOUT:
+                guest.go_on()
+            if what & ~select.EPOLLOUT:
+                for body in guest.receive():
+                    if body[0] == wire.CALLS:
+                        calls = wire.calls_in(body)
+                        guest.under_way += len(calls)
+                        heard.append((guest, calls))
+                    else:
+                        guest.under_way += 1
+                        self._question(guest, wire.as_map(body))
+                if guest.is_through and what & (select.EPOLLHUP | select.EPOLLERR):
+                    self._part(guest)  # it has left: what is under way stands, but has no reader
+        except Exception as reason:  # whatever a stranger says: it is his connection alone
+            self._break_off(guest, reason)
+        else:
+            if guest.wanted != guest.polled:
+                self._look(guest)
+
+    def _look(self, guest: Guest) -> None:
+        """Wait for what this guest may do next, or part."""
+        if guest.is_gone:
+            return
+        if guest.is_finished:
+            self._part(guest)
+            return
+        guest.polled = guest.wanted
+        self._poll.modify(guest.number, guest.polled)
+
+    def _break_off(self, guest: Guest, reason: Exception) -> None:
+        if not isinstance(reason, wire.Left):
+            log.warning("a connection of another process broke off: %s: %s", type(reason).__name__, reason)
+        self._part(guest)
+
+    def _part(self, guest: Guest) -> None:
+        if not guest.is_gone:
+            self._poll.unregister(guest.number)
+            del self._guests[guest.number]
+            guest.close()
+
+    # --- calls
+
+    def _sorted(self, heard: Heard) -> list[list[Job]]:
+        """Calls as jobs, as few as the order of each connection allows; each list is for one batch."""
+        groups: list[Group] = []
+        for guest, calls in heard:
+            if self._closing:  # a call that is not begun may be asked of the next owner, and is told so
+                self._told.append((guest, {"gone": [number for number, *_ in calls]}))
+                continue
+            known = guest.used
+            floor = 0  # the group of the call before: those after it stand in no earlier one
+            for number, name, row, options in calls:
+                used = known.get(name)
+                if used is None:
+                    self._fail(guest, number, BadInput(f"nothing was said to be transaction {name} on this connection"))
+                    continue
+                group = used.group
+                if group is None or group.at < floor or options is not None:
+                    try:
+                        group = Group(used, self._known.box(used), len(groups), options)
+                    except BaseException as error:
+                        self._fail(guest, number, error)
+                        continue
+                    groups.append(group)
+                    used.group = group if options is None else None
+                floor = group.at
+                if len(row) != used.size:
+                    short = f"{used.name} takes {used.size} inputs, {len(row)} came over the socket"
+                    self._fail(guest, number, NotFound(short))
+                    continue
+                group.rows.append(row)
+                group.places.append((guest, number))
+        for group in groups:
+            group.used.group = None
+        batches = self._jobs(groups)
+        if self._dirty or self._told:
+            self._hand_out()
+        return batches
+
+    def _jobs(self, groups: list[Group]) -> list[list[Job]]:
+        engine, rows_max = self._engine, self._engine.batch_rows
+        batches: list[list[Job]] = [[]]
+        size = 0
+        for group in groups:
+            once, who, lane = group.options or ("", "", "")
+            for first in range(0, len(group.rows), rows_max):
+                rows, places = group.rows[first : first + rows_max], group.places[first : first + rows_max]
+                try:
+                    job = engine.job(group.box, rows, lane, many=True, once=once, who=who)
+                except BoxworkError as error:
+                    for guest, number in places:
+                        self._fail(guest, number, error)
+                    continue
+                if engine.runs_elsewhere(job):
+                    for row, place in zip(rows, places, strict=True):
+                        self._elsewhere(engine.job(group.box, row, lane, once=once, who=who), place)
+                    continue
+                job.callers = len(rows)
+                job.done = _Teller(self, places)
+                size += len(rows)
+                if size > rows_max:
+                    batches.append([])
+                    size = len(rows)
+                batches[-1].append(job)
+        return batches if batches[0] else batches[1:]
+
+    def _fail(self, guest: Guest, number: int, error: BaseException) -> None:
+        guest.failed.append((number, wire.error_out(error)))
+        self._dirty[guest] = None
+
+    def job_done(self, job: Job, places: list[Place]) -> None:
+        """Called by whoever knows it, the desk's thread or another."""
+        self._finished.append((job, places))
+        self._ring()
+
+    def _ring(self) -> None:
+        if not self._is_rung and threading.get_ident() != self._thread.ident:
+            self._is_rung = True
+            with contextlib.suppress(OSError):  # closed meanwhile: nobody is left to be told
+                os.eventfd_write(self._bell, 1)
+
+    def _hand_out(self) -> None:
+        """Send what is ready."""
+        while self._finished:
+            job, places = self._finished.popleft()
+            self._write_down(job, places[job.offset : job.offset + len(job.rows)])
+        while self._told:
+            guest, message = self._told.popleft()
+            if not guest.is_gone:
+                self._tell(guest, message)
+        if self._dirty:
+            dirty, self._dirty = self._dirty, {}
+            for guest in dirty:
+                if guest.is_gone:
+                    continue
+                try:
+                    guest.answer()
+                except wire.Left as reason:
+                    self._break_off(guest, reason)
+                else:
+                    if guest.wanted != guest.polled:
+                        self._look(guest)
+
+    def _write_down(self, job: Job, places: list[Place]) -> None:
+        """Note the answers of a job with those who wait for them."""
+        if job.error is not None:
+            for guest, number in places:
+                self._fail(guest, number, job.error)
+            return
+        at = job.receipt_at or NOWHERE
+        dirty, index, errors, answers = self._dirty, job.first, job.errors, job.answers
+        for row, (guest, number) in enumerate(places):
+            dirty[guest] = None
+            if errors and row in errors:
+                self._fail(guest, number, errors[row])
+                continue
+            if job.indexes is not None:
+                index = job.indexes.get(row, -1)
+            if guest.at is not at:
+                guest.turn_over(at)
+            answer = answers[row]
+            if answer.__class__ in SMALL:
+                guest.answered.append((number, index, answer))
+            else:
+                try:
+                    guest.answered.append((number, index, freeze(answer)))
+                except BoxworkError:  # the commit stands all the same
+                    _log_mute(job.label, answer)
+                    guest.mute.append((number, index))
+            if index >= 0:
+                index += 1
+
+    # --- calls that may wait
+
+    def _elsewhere(self, job: Job, place: Place) -> None:
+        """Run a call in a thread of its own, beside the others of its connection."""
+
+        def work() -> None:
+            done = job
+            try:
+                if job.box.awaits:
+                    asyncio.run(self._awaited(job))
+                else:
+                    done = self._engine.run_alone(job, ages=place[0])
+            except BaseException as error:
+                done.error = error
+            self.job_done(done, [place])
+
+        self._start(work)
+
+    async def _awaited(self, job: Job) -> None:
+        face, row = AsyncEngine(self._engine), job.arguments(0)
+        lane: Any = job.lane
+        committed: Any = await face.commit(job.box, *row, receipt=True, once=job.once, lane=lane, who=job.who)
+        answer, at = committed
+        job.answers, job.first, job.receipt_at = [answer], at.index, (at.epoch, at.version, at.digest)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        with self._threads_lock:
+            self._waiting.append(work)
+            if self._threads == THREADS_MAX:
+                return
+            self._threads += 1
+        threading.Thread(target=self._work, name="state-guest", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._threads_lock:
+                if not self._waiting:
+                    self._threads -= 1
+                    return
+                work = self._waiting.popleft()
+            work()
 
     # --- questions
 
-    def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
+    def _question(self, guest: Guest, question: dict[str, Any]) -> None:
+        if question.get("ask") == "use" and question.get("protocol") == wire.PROTOCOL:
+            guest.under_way -= 1  # nobody waits for an answer
+            if len(guest.used) >= USED_MAX:
+                raise FormatError(f"a connection may use {USED_MAX:,} transactions, not more")
+            guest.used[question.get("as", 0)] = self._known.used(question)
+            return
+        number = question.get("number", 0)
+        if self._closing:
+            self._tell(guest, {"gone": [number]})
+            return
+
+        def work() -> None:
+            try:
+                told = self._answer(question)
+            except BaseException as error:
+                told = {"error": wire.error_out(error)}
+            self._told.append((guest, {"number": number, **told}))
+            self._ring()
+
+        self._start(work)
+
+    def _tell(self, guest: Guest, message: dict[str, Any]) -> None:
+        guest.under_way -= len(message.get("gone", "1"))
         try:
-            if question.get("protocol") != wire.PROTOCOL:
-                raise StateInUse(
-                    f"process {os.getpid()} owns the facts and speaks version {wire.PROTOCOL} of the socket's messages,"
-                    f" not {question.get('protocol')!r}: run the same Boxwork in both"
-                )
-            ask = {"commit": self._commit, "commit_many": self._commit_many, "numbers": self._numbers}
-            kind = question.get("ask")
-            if kind not in ask:
-                raise BadInput(f"the owner of the facts cannot be asked for {kind!r}")
-            return ask[kind](question)
-        except BaseException as error:
-            return {"error": wire.error_out(error)}
+            guest.send(wire.question(message))
+        except BoxworkError as reason:  # too large: the error is not
+            guest.send(wire.question({"number": message["number"], "error": wire.error_out(reason)}))
+        self._dirty[guest] = None
 
-    def _commit(self, question: dict[str, Any]) -> dict[str, Any]:
-        box = self._box(question)
-        row = [wire.unpacked(raw) for raw in question["row"]]
-        options: Any = {name: str(question.get(name, "")) for name in ("once", "lane", "who")}
-        if box.awaits:
-            answer, receipt = asyncio.run(self._awaited(box, row, options))
-        else:
-            answer, receipt = self._engine.commit(_by_row(box, row), *row, receipt=True, **options)
-        return {"answer": _answer_out(answer, receipt), "receipt": str(receipt)}
-
-    async def _awaited(self, box: Transaction[..., Any], row: list[Any], options: Any) -> Any:
-        return await AsyncEngine(self._engine).commit(_by_row(box, row), *row, receipt=True, **options)
+    def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        if question.get("protocol") != wire.PROTOCOL:
+            raise _other_version(question.get("protocol"))
+        ask = {"commit_many": self._commit_many, "numbers": self._numbers}
+        kind = question.get("ask")
+        if kind not in ask:
+            raise BadInput(f"the owner of the facts cannot be asked for {kind!r}")
+        return ask[kind](question)
 
     def _commit_many(self, question: dict[str, Any]) -> dict[str, Any]:
-        box = self._box(question)
+        box = self._known.box(self._known.used(question))
         rows = [tuple(row) for row in wire.unpacked(question["rows"])]
         answers = self._engine.commit_many(box, rows, lane=question.get("lane", ""), who=str(question.get("who", "")))
         return {
             "answers": [
-                {"error": wire.error_out(one)} if isinstance(one, BaseException) else {"answer": _answer_out(one, None)}
+                {"error": wire.error_out(one)} if isinstance(one, BaseException) else {"answer": _answer_out(one)}
                 for one in answers
             ]
         }
@@ -142,39 +403,13 @@ class Desk:
         told = {"numbers": self._engine.numbers(), "recent": self._engine.recent()}
         return {"owner": os.getpid(), "told": wire.packed(told)}
 
-    def _box(self, question: dict[str, Any]) -> Transaction[..., Any]:
-        name, place = str(question["name"]), str(question.get("place", ""))
-        box = self._named.get(name)
-        loaded = _loaded(place)
-        if loaded is not None and loaded.name == name and (box is None or box.function is not loaded.function):
-            box = loaded
-        if box is None:
-            raise StateInUse(
-                f"process {os.getpid()} owns the facts and has not loaded the transaction {name!r}"
-                f" ({place or 'of no module'}): start it with that module (`boxwork up --boxes MODULE`), put the"
-                " transaction into a pack, or stop it",
-                owner=str(os.getpid()),
-                transaction=name,
-            )
-        try:
-            mine = self._fingerprint(box)
-        except BoxworkError as reason:
-            raise StateInUse(
-                f"process {os.getpid()} owns the facts, and nobody can say whether its {name!r} is the same code:"
-                f" {reason}",
-                owner=str(os.getpid()),
-                transaction=name,
-            ) from reason
-        if mine != question.get("fingerprint"):
-            raise StateInUse(
-                f"process {os.getpid()} owns the facts, and its transaction {name!r} is other code than yours: restart"
-                " it, so that both run the same",
-                owner=str(os.getpid()),
-                transaction=name,
-            )
-        return box
-
     # --- the end
+
+    def _stop(self) -> None:
+        """What is in the kernel's queue by now is told that the owner goes."""
+        self._welcome()
+        for guest in self._guests.values():
+            guest.stop_reading()
 
     def close(self) -> None:
         """Take nothing in any more, finish what is under way, and go; twice is once."""
@@ -183,26 +418,37 @@ class Desk:
         self._closing = True
         with contextlib.suppress(OSError):
             self._path.unlink()  # ours: who owns the facts alone may make one
-        self._waker.send(b"x")
-        self._thread.join(STOP_S_MAX)
+        os.eventfd_write(self._bell, 1)
+        self._thread.join(STOP_S_MAX + 1)
+        self._poll.close()
         self._listener.close()
-        with self._lock:
-            connections = list(self._connections)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RD)  # what has come is still answered, and then its thread ends
-        with self._lock:
-            self._left.wait_for(lambda: not self._connections, STOP_S_MAX)
-        self._waker.close()
-        self._woken.close()
+        bell, self._bell = self._bell, -1
+        os.close(bell)
 
     def close_in_child(self) -> None:
         """After a fork, in the child: its copies of the sockets go, or nobody would notice that the owner died."""
-        self._lock = threading.Lock()
         self._closing = True
-        for one in (self._listener, self._woken, self._waker, *self._connections):
+        for one in (self._listener, *(guest.link for guest in self._guests.values())):
             with contextlib.suppress(OSError):
                 socket.close(one.detach())
+        with contextlib.suppress(OSError):
+            self._poll.close()
+        bell, self._bell = self._bell, -1
+        with contextlib.suppress(OSError):
+            os.close(bell)
+
+
+class _Teller:
+    """`done` of a job: passes on who waits for it."""
+
+    __slots__ = ("_desk", "_places")
+
+    def __init__(self, desk: Desk, places: list[Place]) -> None:
+        self._desk = desk
+        self._places = places
+
+    def __call__(self, job: Job) -> None:
+        self._desk.job_done(job, self._places)
 
 
 def _listen(path: Path) -> socket.socket:
@@ -224,25 +470,30 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-def _loaded(place: str) -> Transaction[..., Any] | None:
-    """What stands at `module:name` in this process, if the module is loaded; nothing is imported."""
-    module, _, path = place.partition(":")
-    value: Any = sys.modules.get(module)
-    for part in path.split("."):
-        value = getattr(value, part, None)
-    return value if isinstance(value, Transaction) else None
+def _hello() -> bytes:
+    """The first thing a guest hears: who never heard it was never taken in, so nothing of it was begun.
+
+    To one of version 1, which waits for an answer to its question, it is a refusal.
+    """
+    refusal = wire.error_out(_other_version(1))
+    return wire.question({"hello": wire.PROTOCOL, "owner": os.getpid(), "error": refusal})
 
 
-def _by_row(box: Transaction[..., Any], row: list[Any]) -> Transaction[..., Any]:
-    if len(row) != len(box.inputs.names):
-        raise NotFound(f"{box.name} takes {len(box.inputs.names)} inputs, {len(row)} came over the socket")
-    return box
+def _other_version(version: Any) -> StateInUse:
+    return StateInUse(
+        f"process {os.getpid()} owns the facts and speaks version {wire.PROTOCOL} of the socket's messages, not"
+        f" {version!r}: run the same Boxwork in both"
+    )
 
 
-def _answer_out(answer: Any, receipt: Any) -> bytes | None:
+def _answer_out(answer: Any) -> bytes | None:
     """The answer in its stored form; None if it has none: the commit stands all the same."""
     try:
         return wire.packed(answer)
     except BoxworkError:
-        log.warning("the answer of %s is %s, which cannot be sent", receipt or "a commit", type(answer).__name__)
+        _log_mute("a commit", answer)
         return None
+
+
+def _log_mute(whose: str, answer: Any) -> None:
+    log.warning("the answer of %s is of type %s, which cannot be sent", whose, type(answer).__name__)

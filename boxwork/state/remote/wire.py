@@ -1,8 +1,18 @@
 """What goes over the socket between the owner of the facts and another process of the same machine.
 
-A message is four bytes of length (big-endian) and a MessagePack map.  One connection carries one question at a time;
-values are those of the facts, in the form in which the log keeps them, so that what arrives is of the type that was
-sent.  An error crosses as its code, message and details; what a function raised itself, as its type and text.
+A message is four bytes of length (big-endian) and MessagePack.  Values are those of the facts, in the form in which
+the log keeps them, so that what arrives is of the type that was sent.  An error crosses as its code, message and
+details; what a function raised itself, as its type and text.
+
+Many calls may be under way on one connection.  A message is told by its first byte:
+
+    1         calls of single transactions: the keys of a map, each a `Call`
+    2         answers to some of them, in any order: `Answers`
+    others    a map: a question of which there are few, `{"protocol": 2, "number": …, "ask": …, …}`, answered by a map
+              with the same number.  `use` gives a transaction a number for this connection, and has no answer.
+
+Who is taken in hears `{"hello": 2, …}` before anything else, and need not wait for it.  An owner that closes answers
+what it has begun; of the rest it says `{"gone": [numbers]}`.
 """
 
 from __future__ import annotations
@@ -10,74 +20,180 @@ from __future__ import annotations
 import builtins
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from boxwork import errors
 from boxwork.errors import BoxworkError, FormatError, StateError, TooLarge
 from boxwork.settings import MiB
-from boxwork.state.values import ANY_DECODER, as_stored, encode_stored, freeze, thaw
+from boxwork.state.values import ANY_DECODER, DECODER_HOOK, as_stored, encode_stored, freeze, thaw
 
 # The version of these messages.  A question of another version is refused, and says so.
-PROTOCOL = 1
+PROTOCOL = 2
 # Below the data directory.
 SOCKET = Path("run") / "node.sock"
 # One message.  Unit: bytes.  Reason: a fact has at most 4 MiB, and a call a few of them; more is somebody's mistake.
 MESSAGE_BYTES_MAX = 64 * MiB
 # The kernel's limit of an address, with its zero byte.  Unit: bytes.  Source: unix(7).
 _ADDRESS_BYTES_MAX = 108
+# What is asked of the kernel at once.  Unit: bytes.  Reason: a few hundred calls; for more it is asked again.
+READ_BYTES = 64 * 1024
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
-_LENGTH_BYTES = 4
+LENGTH_BYTES = 4
+_CALLS, _ANSWERS = b"\x01", b"\x02"  # no map begins so
+CALLS, ANSWERS = _CALLS[0], _ANSWERS[0]
+
+
+# Its number, the number that `use` gave the transaction, the row; and once, who and lane, where one of them is said.
+# They are the keys of a map because a decoder makes tuples of arrays there, all the way down, as rows have them.
+Call: TypeAlias = "tuple[int, int, tuple[Any, ...], tuple[str, str, str] | None]"
+
+
+class Answers(msgspec.Struct, array_like=True, gc=False):
+    """What became of some calls that stand in one entry, or of some that stand in none.
+
+    answered   number, index in the entry, answer
+    mute       number, index: it was committed, but its answer is of a type that cannot be sent
+    failed     number, the error as `error_out` made it
+    """
+
+    epoch: int
+    version: int
+    digest: bytes
+    answered: list[tuple[int, int, Any]]
+    mute: list[tuple[int, int]]
+    failed: list[tuple[int, dict[str, Any]]]
+
+
+_decode_calls = msgspec.msgpack.Decoder(
+    dict[tuple[int, int, tuple[Any, ...], tuple[str, str, str] | None], None], ext_hook=DECODER_HOOK
+).decode
+_decode_answers = msgspec.msgpack.Decoder(Answers, ext_hook=DECODER_HOOK).decode
 
 
 class Left(ConnectionError):
     """The other side has gone."""
 
 
-def send(connection: socket.socket, message: dict[str, Any]) -> None:
-    """Raises `TooLarge` before anything is sent, `Left` if nobody is there to hear it."""
-    body = _encode(message)
+# --- messages
+
+
+def framed(body: bytes) -> bytes:
+    """Raises `TooLarge`."""
     if len(body) > MESSAGE_BYTES_MAX:
         raise TooLarge(
             f"a call of {len(body):,} bytes cannot be handed to the owner of the facts; the limit is"
             f" {MESSAGE_BYTES_MAX:,}: keep big bytes in content, and hand in their ref"
         )
-    try:
-        connection.sendall(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
-    except (BrokenPipeError, ConnectionError) as reason:
-        raise Left(str(reason)) from reason
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def receive(connection: socket.socket) -> dict[str, Any]:
-    """The next message.  Raises `Left` at the end, `TimeoutError`, `FormatError` for what is no message."""
-    size = int.from_bytes(_exactly(connection, _LENGTH_BYTES), "big")
-    if size > MESSAGE_BYTES_MAX:
-        raise FormatError(f"a message of {size:,} bytes was announced; the limit is {MESSAGE_BYTES_MAX:,}")
+def question(message: dict[str, Any]) -> bytes:
+    """A map as a message."""
+    return framed(_encode(message))
+
+
+def as_map(body: bytes) -> dict[str, Any]:
+    """Raises `FormatError`."""
     try:
-        return _decode(_exactly(connection, size))
-    except msgspec.DecodeError as reason:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as reason:
         raise FormatError(f"what came over the socket is no message: {reason}") from reason
 
 
-def _exactly(connection: socket.socket, size: int) -> bytearray:
-    data = bytearray(size)
-    with memoryview(data) as view:
-        at = 0
-        while at < size:
-            try:
-                count = connection.recv_into(view[at:])
-            except ConnectionError as reason:
-                raise Left(str(reason)) from reason
-            if not count:
-                raise Left("the connection ended")
-            at += count
-    return data
+def calls_out(calls: dict[Call, None]) -> bytes:
+    """Calls as a message; their rows hold stored values.  Raises `TooLarge`."""
+    try:
+        body = encode_stored(calls)
+    except OverflowError:  # an int beyond 64 bits, which no key of a dict can spell: the map by hand
+        body = b"\xdf" + len(calls).to_bytes(4, "big") + b"".join(encode_stored(call) + b"\xc0" for call in calls)
+    return framed(_CALLS + body)
+
+
+def calls_in(body: bytes) -> dict[Call, None]:
+    """Raises `FormatError`."""
+    try:
+        return _decode_calls(memoryview(body)[1:])
+    except Exception as reason:  # whatever a stranger's bytes do to the hook of the decoder
+        raise FormatError(f"what came over the socket is no call: {reason}") from reason
+
+
+def answers_out(answers: tuple[Any, ...]) -> bytes:
+    """The fields of `Answers` as a message; answers are stored values.  Raises `TooLarge`."""
+    return framed(_ANSWERS + encode_stored(answers))
+
+
+def answers_in(body: bytes) -> Answers:
+    """Raises `FormatError`."""
+    try:
+        return _decode_answers(memoryview(body)[1:])
+    except Exception as reason:
+        raise FormatError(f"what came over the socket is no answer: {reason}") from reason
+
+
+class Inbox:
+    """Bytes as they come, messages as they are whole.
+
+    wants: so much is worth asking the kernel for
+    """
+
+    __slots__ = ("_kept", "_missing", "wants")
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._missing = 0  # so many bytes at least until the next message is whole
+        self.wants = READ_BYTES
+
+    def take(self, data: bytes) -> Sequence[bytes]:
+        """The messages that are whole with `data`.  Raises `FormatError` for a length over the limit, or of nothing."""
+        if self._kept:
+            self._kept += data
+            if len(data) < self._missing:
+                self._missing -= len(data)
+                return ()
+            data, self._kept = bytes(self._kept), bytearray()
+            self.wants = READ_BYTES
+        elif len(data) == LENGTH_BYTES + int.from_bytes(data[:LENGTH_BYTES], "big") > LENGTH_BYTES:
+            return (data[LENGTH_BYTES:],)  # the usual case
+        at, size = 0, len(data)
+        whole: list[bytes] = []
+        while size - at >= LENGTH_BYTES:
+            length = int.from_bytes(data[at : at + LENGTH_BYTES], "big")
+            if not 0 < length <= MESSAGE_BYTES_MAX:
+                raise FormatError(f"a message of {length:,} bytes was announced; the limit is {MESSAGE_BYTES_MAX:,}")
+            begin = at + LENGTH_BYTES
+            if size - begin < length:
+                self._keep(data[at:], length - (size - begin))
+                return whole
+            at = begin + length
+            whole.append(data[begin:at])
+        if at < size:
+            self._keep(data[at:], LENGTH_BYTES - (size - at))
+        return whole
+
+    def _keep(self, data: bytes, missing: int) -> None:
+        self._kept += data
+        self._missing = missing
+        self.wants = min(max(missing, READ_BYTES), MiB)
+
+
+def connect(path: Path, timeout_s: float) -> socket.socket:
+    """Raises `OSError`."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        with address_of(path) as address:
+            connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager

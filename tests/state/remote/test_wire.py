@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
-from contextlib import closing
-
 import pytest
 
 from boxwork.errors import BoundReached, FormatError, StateError, TooLarge
 from boxwork.state.remote import wire
+from boxwork.state.values import freeze, thaw
 
 
-@pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    left, right = socket.socketpair()
-    right.settimeout(5)
-    with closing(left), closing(right):
-        yield left, right
-
-
-def test_a_message_arrives_as_it_was_sent(ends: tuple[socket.socket, socket.socket]) -> None:
-    wire.send(ends[0], {"ask": "commit", "row": [wire.packed((1, {"a": {2}}))]})
-    told = wire.receive(ends[1])
+def test_a_message_arrives_as_it_was_sent() -> None:
+    [body] = wire.Inbox().take(wire.question({"ask": "commit", "row": [wire.packed((1, {"a": {2}}))]}))
+    told = wire.as_map(body)
     assert "commit" == told["ask"]
     assert (1, {"a": {2}}) == wire.unpacked(told["row"][0])
 
 
-def test_what_breaks_off_or_is_no_message_is_named(ends: tuple[socket.socket, socket.socket]) -> None:
-    ends[0].sendall((wire.MESSAGE_BYTES_MAX + 1).to_bytes(4, "big"))
-    with pytest.raises(FormatError, match="was announced"):
-        wire.receive(ends[1])
-    ends[0].sendall(b"\0\0\0\2\xc1\xc1")
-    with pytest.raises(FormatError, match="is no message"):
-        wire.receive(ends[1])
-    ends[0].sendall(b"\0\0\0\2\x80")
-    ends[0].shutdown(socket.SHUT_WR)
-    with pytest.raises(wire.Left):
-        wire.receive(ends[1])
-    ends[1].close()
-    with pytest.raises(wire.Left):
-        wire.send(ends[0], {})
+def test_calls_and_answers_arrive_as_they_were_sent() -> None:
+    rows = [(1, "a", (2, (3, b"x"))), (None, 1.5, True), (1 << 70,), (freeze([1, {2}]),), ()]
+    calls: dict[wire.Call, None] = {(number, 7, row, None): None for number, row in enumerate(rows)}
+    calls[99, 1, (), ("order 1", "ada", "")] = None
+    [body] = wire.Inbox().take(wire.calls_out(calls))
+    assert (wire.CALLS, list(calls)) == (body[0], list(wire.calls_in(body)))
+    [body] = wire.Inbox().take(wire.answers_out((1, 2, b"d", [(5, 0, freeze({1}))], [(6, 1)], [(7, {"code": "x"})])))
+    told = wire.answers_in(body)
+    assert (wire.ANSWERS, 2, b"d", {1}) == (body[0], told.version, told.digest, thaw(told.answered[0][2]))
+    assert ([(6, 1)], [(7, {"code": "x"})]) == (told.mute, told.failed)
 
 
-def test_what_is_too_large_is_not_sent(
-    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_messages_come_together_and_in_pieces() -> None:
+    bodies = [b"\x80" * size for size in (1, 7, 300, 70_000, 2, 200_000, 1)]
+    raw = b"".join(len(body).to_bytes(4, "big") + body for body in bodies)
+    for step in (1, 3, 5, 4096, 65_536, len(raw)):
+        inbox = wire.Inbox()
+        heard = [one for at in range(0, len(raw), step) for one in inbox.take(raw[at : at + step])]
+        assert bodies == heard
+        assert wire.READ_BYTES == inbox.wants
+
+
+def test_what_is_no_message_is_named() -> None:
+    for size in (wire.MESSAGE_BYTES_MAX + 1, 0):
+        with pytest.raises(FormatError, match="was announced"):
+            wire.Inbox().take(size.to_bytes(4, "big"))
+    for reads in (wire.as_map, wire.calls_in, wire.answers_in):
+        with pytest.raises(FormatError, match="is no "):
+            reads(b"\x01\xc1")
+    with pytest.raises(FormatError, match="is no call"):
+        wire.calls_in(b"\x01\x81\x94\x01\x02\x91\x80\xc0\xc0")  # a map in a row: no stored value is one
+
+
+def test_what_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MESSAGE_BYTES_MAX", 100)
     with pytest.raises(TooLarge, match="in content"):
-        wire.send(ends[0], {"row": b"x" * 101})
+        wire.question({"row": b"x" * 101})
 
 
 def test_an_error_comes_back_as_its_own_class() -> None:
