@@ -140,6 +140,8 @@ def commands(source: str | Callable[[], str] | None = None, *, as_json: bool = F
         if format not in ("json", "csv", "blobs"):
             raise BadInput(f"--format {format!r} is not known; there are json, csv and blobs")
         with opened(from_) as pulse:
+            if not pulse.reader.matching(Pattern.parse(pattern)):
+                raise NotFound(f"no series matches {pattern!r}; `boxwork pulse top` lists them")
             target = out.open("wb") if out is not None else sys.stdout.buffer
             try:
                 for chunk in exported(pulse, pattern, duration(last), format):
@@ -429,6 +431,8 @@ def _table(pulse: Pulse, pattern: str, last: str, rows: int, width: int) -> Tabl
             str(coverage.lost or ""),
             f"{coverage.ratio:.0%}",
         )
+    if not answers:
+        table.caption = f"no series matches {pattern!r}" if pattern != "*" else "nothing has been recorded yet"
     if len(answers) > rows:
         table.caption = f"{len(answers) - rows} more: --rows {len(answers)}"
     return table

@@ -122,7 +122,7 @@ class Rule:
             elif clause["word"].lower() == "clear":
                 given["clear"] = _threshold(measure, clause["amount"], text)
             else:
-                given[f"{clause['word'].lower()}_seconds"] = _amount(clause["amount"], text) / SECOND_NS
+                given[f"{clause['word'].lower()}_seconds"] = _seconds(clause["word"].lower(), clause["amount"], text)
         return cls(
             inside["pattern"],
             measure,  # type: ignore[arg-type]
@@ -190,6 +190,15 @@ def _threshold(measure: str, text: str, whole: str) -> float:
     """What the watched figure is compared with."""
     amount = _amount(text, whole)
     return amount * PPM if measure in OF_THE_SERIES and text.rstrip().endswith("%") else amount
+
+
+def _seconds(word: str, amount: str, whole: str) -> float:
+    if _unit(amount) != "ns":  # a number alone would be one of nanoseconds, which nobody means
+        raise BadInput(f"{whole!r}: `{word} {amount.strip()}` is no length of time: write `{word} 30s`, or ms, m, h")
+    seconds = _amount(amount, whole) / SECOND_NS
+    if seconds < 0 or (seconds == 0 and word == "over"):
+        raise BadInput(f"{whole!r}: `{word} {amount.strip()}` is not above zero")
+    return seconds
 
 
 def _amount(text: str, whole: str) -> float:

@@ -92,8 +92,11 @@ def test_show_draws_the_shape_and_says_what_was_seen(source: str, capsys: pytest
     assert max(map(len, text.splitlines())) <= 80
     run("show", "derive.run", "--json", source=source)
     assert 1_000_000 == json.loads(capsys.readouterr().out)["max"]
-    with pytest.raises(NotFound, match="nobody"):
-        run("show", "nobody", source=source)
+    for command in ("show", "export"):
+        with pytest.raises(NotFound, match="nobody"):
+            run(command, "nobody", source=source)
+    run("top", "nobody", "--once", source=source)
+    assert "no series matches 'nobody'" in capsys.readouterr().out
 
 
 def test_export_writes_lines_tables_and_blobs(source: str, tmp_path: Path) -> None:

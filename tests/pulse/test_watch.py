@@ -151,6 +151,10 @@ def test_rules_read_as_they_are_written() -> None:
         "p99(path) > 5ms whenever",
         "burn(path > 1ms, 100%) > 2",
         "p99() > 5",
+        "p99(path) > 5ms for 10",
+        "p99(path) > 5ms over 30%",
+        "p99(path) > 5ms over 0s",
+        "p99(path) > 5ms for -1s",
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused_with_an_example_or_a_reason(text: str) -> None:
