@@ -231,7 +231,8 @@ function pause(wanted, again = true) {
 addEventListener("popstate", open);
 function open() {
   const query = new URLSearchParams(location.search);
-  const asked = query.get("series") ?? (wide() ? first.series[0]?.series ?? "" : "");
+  // Of a node that has just begun nothing is busy yet: the list that comes in a moment knows better.
+  const asked = query.get("series") ?? (wide() ? first.series.find((row) => row.count)?.series ?? "" : "");
   state.series = asked;
   state.range = RANGES[query.get("range")] ? query.get("range") : "1m";
   show();

@@ -18,7 +18,14 @@ export class Percentiles {
     }
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, box.width, box.height);
-    if (!whole.count) return;
+    if (!whole.count) {
+      c.font = `13px ${colours.mono}`;
+      c.textAlign = "center";
+      c.textBaseline = "middle";
+      c.fillStyle = colours.quiet;
+      c.fillText("no samples in this range", box.width / 2, box.height / 2);
+      return;
+    }
     const points = this.points(whole), all = chosen?.length ? [...points, ...chosen] : points;
     const values = all.map(([, value]) => value), right = Math.max(2, ...all.map(([x]) => Math.log10(x)));
     let low = Math.min(...values), high = Math.max(...values);
