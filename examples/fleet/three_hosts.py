@@ -171,8 +171,9 @@ def walk(one: Walk) -> None:
     shutil.copytree(RELEASE, bad)
     (bad / "etc/greeter.json.j2").write_text('{"greeting": "{{ greeting }}", "port": {{ port }}\n')
     one.publish(bad, "version 3, with a brace too few")
-    until("a host took version 3 and went back by itself", lambda: any("went back" in one.fetched(h) for h in HOSTS))
-    until("all hosts say what version 2 says", one.all_say("hello from version 2"))
+    say("version 3 is published: a brace is missing in a template, so its service is not healthy")
+    until("the first host took it and went back by itself", lambda: any("went back" in one.fetched(h) for h in HOSTS))
+    until("all hosts say what version 2 says, still", one.all_say("hello from version 2"))
     took = [host for host in HOSTS if "not healthy" in one.fetched(host)]
     assert len(took) == 1, f"the rollout did not stop at the first host: {took}"
     say(f"only {took[0]} ever saw version 3; the rollout stopped there")
@@ -181,8 +182,25 @@ def walk(one: Walk) -> None:
     by_hand = ("--json", "fleet", "agent", "rollback", "1", "--root", str(one.root(HOSTS[0])))
     answer = one.boxwork(*by_hand, space=one.spaces[0])
     ip("-n", one.spaces[0], "link", "set", "eth0", "up")
-    until("web1, cut off, went back to version 1", lambda: one.greeting(0) == "hello from version 1")
-    say(f"by hand and without the network, in {json.loads(answer)['switch_ms']:.2f} ms")
+    took_ms = json.loads(answer)["switch_ms"]
+    until(
+        f"web1, cut off from the network, went back to version 1 by hand, in {took_ms:.2f} ms",
+        lambda: one.greeting(0) == "hello from version 1",
+    )
+
+
+def told(one: Walk) -> str:
+    """What a person can do with it while it is kept."""
+    data = f"{BOXWORK[0]} --data {one.place / 'data'} --set serve.port={one.port}"
+    return f"""
+  it goes on running; Ctrl-C ends it and takes everything away.  Meanwhile:
+
+  watch it            http://127.0.0.1:{one.port}/fleet
+  visit a host        curl http://10.117.{one.second}.2:8080/    (web1; .6 is web2, .10 web3)
+  edit the sheet      {one.place / "hosts.csv"}
+  ask the server      {data} fleet status
+  ask a host          {BOXWORK[0]} fleet agent status --root {one.root("web2")}
+  spoil a host        echo oops > {one.root("web2")}/current/etc/greeter.json    (drift: shown within 5 s)"""
 
 
 def sheet(greeting: str) -> str:
@@ -233,7 +251,7 @@ def main() -> None:
     with prepared(given.port, given.second) as one:
         walk(one)
         if given.keep:
-            say(f"watch it: http://127.0.0.1:{given.port}/fleet   (Ctrl-C ends it)")
+            print(told(one), flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
 

@@ -22,7 +22,14 @@ def agent_app(context: Any) -> App:
     """The group, for one call of the command line."""
     app = App(name="agent", help="A host: becomes what its server says, and stays so. Also: its commands by hand.")
     default_root = Path(os.environ.get(ROOT_VARIABLE, ROOT))
-    output = context.output
+    _add_run(app, default_root)
+    _add_looks(app, context.output, default_root)
+    _add_changes(app, context.output, default_root)
+    return app
+
+
+def _add_run(app: App, default_root: Path) -> None:
+    """The agent itself."""
 
     @app.default
     def run(
@@ -70,6 +77,10 @@ def agent_app(context: Any) -> App:
         )
         become(orders)
 
+
+def _add_looks(app: App, output: Any, default_root: Path) -> None:
+    """What a person sees of a host, on it."""
+
     @app.command
     def status(*, root: Root = default_root) -> None:
         """What runs on this host, what differs, what waits for the server."""
@@ -102,6 +113,15 @@ def agent_app(context: Any) -> App:
         output.table(["release", "position", "tree", "good", "runs"], rows, "no version lies ready")
 
     @app.command
+    def drift(*, root: Root = default_root) -> None:
+        """Look now what differs from the version that runs."""
+        _show(output, _hand(root).drift())
+
+
+def _add_changes(app: App, output: Any, default_root: Path) -> None:
+    """What a person does to a host by hand."""
+
+    @app.command
     def rollback(release: int, *, root: Root = default_root) -> None:
         """Run an earlier release that lies ready here: no network, one rename. It holds until the next one comes."""
         report = _hand(root).rollback(release)
@@ -109,11 +129,6 @@ def agent_app(context: Any) -> App:
             raise errors.Refused(report.reason)
         text = f"release {report.release} runs ({report.effect}); switched in {report.switch_ms:.2f} ms"
         output.answer({"release": report.release, "switch_ms": report.switch_ms, "effect": report.effect}, text)
-
-    @app.command
-    def drift(*, root: Root = default_root) -> None:
-        """Look now what differs from the version that runs."""
-        _show(output, _hand(root).drift())
 
     @app.command
     def accept(*, root: Root = default_root) -> None:
@@ -132,8 +147,6 @@ def agent_app(context: Any) -> App:
         """Follow a server with other facts (a new one, or one that was set up again)."""
         _hand(root).adopt(epoch)
         output.answer({"epoch": epoch}, f"this host follows {epoch} from its next question on")
-
-    return app
 
 
 def become(orders: Any) -> None:
