@@ -18,6 +18,12 @@ LIMITS = (
         "how long a check may answer 'not yet', counted in the machine from the moment its root is mounted",
     ),
     Setting(
+        "images.watchdog_s",
+        120.0,
+        "s",
+        "a machine of a drive that hangs for so long, before its verdict or later, is reset by its watchdog; 0: never",
+    ),
+    Setting(
         "images.boot_tries_max",
         2,
         "boots",

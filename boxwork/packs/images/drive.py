@@ -26,8 +26,14 @@ from boxwork.packs.images.disk import INITRD, KERNEL, ROOT
 from boxwork.packs.images.partitions import MIB, Layout
 
 SLOTS = ("a", "b")
-# panic=-1: a kernel that fails starts again at once, and GRUB counts.  no_timer_check: see `machine`.
-COMMAND_LINE = "console=tty0 console=ttyS0 panic=-1 quiet no_timer_check"
+# panic=-1: a kernel that fails starts again at once, and GRUB counts.  A processor stuck in the kernel for twice
+# watchdog_thresh (s) has failed, too; not after the usual 20 s, which an emulated one on a busy host may be away for.
+# no_timer_check: see `machine`.
+COMMAND_LINE = "console=tty0 console=ttyS0 panic=-1 softlockup_panic=1 watchdog_thresh=60 quiet no_timer_check"
+# From the watchdog's start to the health check's: kernel modules, hashing and mounting the root.  Unit: s.
+BEFORE_HEALTH_S = 10
+# What watchdogs can count to: iTCO 613, others more.  Unit: s.
+WATCHDOG_S_MAX = 600
 # A slot has room for a version twice as large, in steps of this, so that the next ones fit.  Unit: MiB.
 ROOT_STEP_MIB = 64
 # Without a wish: what logs and a small database need.  Unit: MiB.
@@ -54,10 +60,23 @@ def parts_of_slot(work: Any, version: Tree) -> dict[str, Ref]:
         guest.BYTES: root.size,
         guest.MEASURE: int(work.settings.flag("images.machine_measure")),
         guest.HEALTH_S: int(work.settings.number("images.health_s_max")),
+        guest.WATCHDOG_S: _watchdog_s(work.settings),
     }
     line = loader.line(COMMAND_LINE, words)
     folder = work.tree(work.derive(boot_partition, version=version, line=line))
     return {"boot": work.derive(tar, root=folder), "root": root.content}
+
+
+def _watchdog_s(settings: Any) -> int:
+    """Seconds until a machine that hangs starts again: longer than a health check may say "not yet"."""
+    wanted, health_s = int(settings.number("images.watchdog_s")), settings.number("images.health_s_max")
+    if wanted and not health_s + BEFORE_HEALTH_S <= wanted <= WATCHDOG_S_MAX:
+        raise errors.BadInput(
+            f"images.watchdog_s={wanted}: at least images.health_s_max and {BEFORE_HEALTH_S} more, which is"
+            f" {health_s + BEFORE_HEALTH_S:g}, or it would end a machine that is about to say how it is; at most"
+            f" {WATCHDOG_S_MAX}; 0 is no watchdog"
+        )
+    return wanted
 
 
 def write(work: Any, version: Tree, target: Path, *, root_mib: int = 0, data_mib: int = DATA_MIB) -> Layout:

@@ -14,6 +14,10 @@ On a drive (`drive`) the image lies in a slot, and the machine is its own judge:
 sick ends its trial and starts the other slot.  There is a data partition then, at /data, for what outlives a version;
 the directories that /etc/boxwork/keep lists lie on it, each filled from the image the first time, and so does
 /etc/machine-id.
+
+And a version that hangs is nobody's to judge, so a drive's machine has a watchdog: hardware, or the kernel's timer.  It
+is started before the image is, and left alone until there is a verdict; so whatever hangs before, the machine starts
+again, which costs a try.  After the verdict the health script feeds it, for as long as the machine runs.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from __future__ import annotations
 # What the kernel hands over on its command line.  BYTES is how much of the disk the root is, SLOT which one started.
 ROOT, MEASURE, HEALTH_S = "boxwork.root", "boxwork.measure", "boxwork.health_s"
 BYTES, SLOT = "boxwork.bytes", "boxwork.slot"
+WATCHDOG_S = "boxwork.watchdog_s"
 
 # The first line of a verdict, as the host reads it.
 HEALTHY, SICK = "healthy", "sick"
@@ -40,6 +45,17 @@ for module in $(cat /modules/order); do
     insmod "/modules/$module" || echo "no $module"
 done
 slot=$(value boxwork.slot)
+watch=$(value boxwork.watchdog_s)
+if [ "${watch:-0}" -gt 0 ]; then
+    while read -r module word; do
+        [ -c /dev/watchdog0 ] && break
+        insmod "/modules/$module" ${word:+"$word=$watch"} 2>/dev/null
+    done </modules/watchdogs
+    if [ -c /dev/watchdog0 ]; then
+        exec 9>/dev/watchdog0
+        echo "boxwork: $(cat /sys/class/watchdog/watchdog0/identity) starts this machine again if it hangs ($watch s)"
+    fi
+fi
 disk() { if [ -n "$slot" ]; then partition "root-$slot"; else echo /dev/vda; fi; }
 tries=0
 until [ -b "$(disk)" ]; do
@@ -138,6 +154,7 @@ START = r"""#!/run/boxwork/busybox sh
 . /run/boxwork/slot
 limit=$(value boxwork.health_s)
 $box sh /run/boxwork/health "$(value boxwork.root)" "${limit:-30}" &
+exec 9>&-  # the watchdog is the health script's
 [ -x /sbin/init ] && exec /sbin/init
 echo "boxwork: this image has no /sbin/init, so it waits"
 while :; do $box sleep 3600 & wait; done
@@ -148,14 +165,24 @@ HEALTH = r"""#!/run/boxwork/busybox sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ends=$(($($box cut -d. -f1 /proc/uptime) + $2))
 now() { $box cut -d. -f1 /proc/uptime; }
-sick() { tell "sick $*"; ended; exit; }
+sick() { tell "sick $*"; ended; feed; }
+# For as long as the machine runs; told to end in good order, the watchdog is told, too.
+feed() {
+    [ -e /proc/$$/fd/9 ] || exit
+    trap 'printf V >&9; exit' TERM
+    pause=$(($(value boxwork.watchdog_s) / 4))
+    while :; do
+        echo >&9
+        $box sleep $pause 9>&- & wait $!
+    done
+}
 
 for check in /etc/boxwork/health.d/*; do
     [ -x "$check" ] || continue
     while :; do
         left=$((ends - $(now)))
         [ "$left" -gt 0 ] || sick "$check was not content within $2 s"
-        $box timeout "$left" "$check" >/dev/console 2>&1 </dev/null
+        $box timeout "$left" "$check" >/dev/console 2>&1 </dev/null 9>&-
         answer=$?
         [ "$answer" = 0 ] && break
         [ "$answer" = 1 ] || [ "$answer" = 143 ] || sick "$check answered $answer"
@@ -164,4 +191,5 @@ for check in /etc/boxwork/health.d/*; do
 done
 settled
 tell "healthy $1"
+feed
 """

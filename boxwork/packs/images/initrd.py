@@ -22,12 +22,16 @@ MODULES = (
     "virtio_pci", "virtio_blk", "ata_piix", "sd_mod", "squashfs", "overlay", "virtio_net", "button", "evdev", "autofs4",
 )  # fmt: skip
 
+# What resets a machine that hangs, with the word for its seconds: hardware first, as far as the kernel has it, and at
+# last the kernel's own timer.  Debian's "cloud" kernel has the first and the last, its common one all.
+WATCHDOGS = (("wdat_wdt", "timeout"), ("i6300esb", "heartbeat"), ("iTCO_wdt", "heartbeat"), ("softdog", "soft_margin"))
+
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER_BYTES = 60
 _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 _KERNEL = re.compile(r"(?:\./)?boot/vmlinuz-")
 _MODULE = re.compile(r"(?:\./)?(?:usr/)?lib/modules/[^/]+/kernel/(?:.*/)?([^/]+)\.ko")
-_WANTED = re.compile(r"/(virtio|block|ata|scsi|net|acpi|input|autofs|squashfs|overlayfs|lib|crypto)/")
+_WANTED = re.compile(r"/(virtio|block|ata|scsi|net|acpi|input|autofs|squashfs|overlayfs|lib|crypto|watchdog)/")
 _BUSYBOX = re.compile(r"(?:\./)?(?:usr/)?bin/busybox")
 
 
@@ -47,6 +51,9 @@ def initrd(package: bytes, busybox: bytes) -> bytes:
     """The initrd for the kernel of `package`: its modules, a shell, and the script that starts an image."""
     modules = _modules(package)
     order = [name for name in _in_order(MODULES, modules) if name in modules]
+    words = dict(WATCHDOGS)
+    watching = [name for name in _in_order(words, modules) if name in modules and name not in order]
+    watchdogs = "".join(f"{name}.ko {words.get(name, '')}\n" for name in watching)
     files = {
         "bin/busybox": (0o755, busybox_of(busybox)),
         "init": (0o755, guest.INIT.encode()),
@@ -54,7 +61,8 @@ def initrd(package: bytes, busybox: bytes) -> bytes:
         "start": (0o755, guest.START.encode()),
         "slot": (0o644, guest.SLOT_SCRIPT.encode()),
         "modules/order": (0o644, "".join(f"{name}.ko\n" for name in order).encode()),
-        **{f"modules/{name}.ko": (0o644, modules[name]) for name in order},
+        "modules/watchdogs": (0o644, watchdogs.encode()),
+        **{f"modules/{name}.ko": (0o644, modules[name]) for name in (*order, *watching)},
     }
     # Packed, since a BIOS reads a plain disk two bytes at a time: a megabyte less is half a second under emulation.
     return gzip.compress(cpio(files, directories=("bin", "modules", "dev")), mtime=0)

@@ -15,7 +15,7 @@ from boxwork.packs.images import drive, loader
 from boxwork.packs.images.boot_commands import make_bootable
 from boxwork.testing.served import served
 from tests.packs.images.plain_qemu import machine
-from tests.packs.images.roots import CONTENT, CRASHING, SICK, make_root, take_boot_packages
+from tests.packs.images.roots import CONTENT, CRASHING, NEVER, SICK, make_root, take_boot_packages
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600), pytest.mark.xdist_group("machines")]
 
@@ -113,6 +113,65 @@ def test_a_healthy_version_becomes_the_good_one(work: Any, good: Tree, tmp_path:
         assert str(other.find("root.squashfs").content) in console.until("healthy ")
     assert drive.state(path)["good"] == "b"
     assert drive.install(work, good, path) == "a"
+
+
+# It stops everything else that runs, the health script too, and itself: nobody is left to say anything.
+HANGING = """#!/bin/sh
+/bin/busybox kill -STOP -1
+echo everything stands still
+while :; do /bin/busybox sleep 3600; done
+"""
+
+
+def test_a_version_that_hangs_is_started_again_by_the_watchdog_and_goes_back(tmp_path: Path) -> None:
+    settings = {"images.watchdog_s": 40.0, "images.health_s_max": 20.0}
+    with boxwork.open(tmp_path / "data", settings=settings) as work:
+        take_boot_packages(work)
+        good = make_bootable(work, make_root(work, tmp_path / "good"))
+        path, folder = tmp_path / "disk.img", tmp_path / "hanging"
+        (folder / "sbin").mkdir(parents=True)
+        (folder / "sbin/init").write_text(HANGING)
+        (folder / "sbin/init").chmod(0o755)
+        drive.write(work, good, path)
+        drive.install(work, make_bootable(work, make_root(work, folder, NEVER)), path, tries=1)
+        with machine(path) as console:
+            assert "slot b" in console.until("boxwork: slot")
+            assert "starts this machine again if it hangs (40 s)" in console.until("if it hangs")
+            console.until("everything stands still")
+            assert "slot a" in console.until("boxwork: slot")
+            console.until("its tries are used up")
+            assert str(good.find("root.squashfs").content) in console.until("healthy ")
+        assert drive.state(path) == {"good": "a", "trial": "", "tries": "", "refused": "slot-b"}
+
+
+def test_a_healthy_machine_feeds_its_watchdog(tmp_path: Path) -> None:
+    settings = {"images.watchdog_s": 12.0, "images.health_s_max": 2.0}
+    with boxwork.open(tmp_path / "data", settings=settings) as work:
+        take_boot_packages(work)
+        path, folder = tmp_path / "disk.img", tmp_path / "root"
+        (folder / "sbin").mkdir(parents=True)
+        (folder / "sbin/init").write_text(LIVING)
+        (folder / "sbin/init").chmod(0o755)
+        drive.write(work, make_bootable(work, make_root(work, folder)), path)
+        with machine(path) as console:
+            console.until("healthy ")
+            assert "alive after 30 s" in console.until("alive after", "boxwork: slot")
+
+
+LIVING = """#!/bin/sh
+/bin/busybox sleep 30
+echo alive after 30 s
+while :; do /bin/busybox sleep 3600; done
+"""
+
+
+def test_a_watchdog_that_would_bite_before_the_verdict_is_refused(tmp_path: Path, good: Tree) -> None:
+    said = r"images\.watchdog_s=60: at least .* which is 70"
+    with (
+        boxwork.open(tmp_path / "data", settings={"images.watchdog_s": 60.0}) as work,
+        pytest.raises(errors.BadInput, match=said),
+    ):
+        drive.write(work, good, tmp_path / "disk.img")
 
 
 # The image's own init: an address from DHCP, and then it waits.
