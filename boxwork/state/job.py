@@ -138,7 +138,7 @@ class Job:
 
     @property
     def refusals(self) -> int:
-        return sum(1 for error in self.errors.values() if isinstance(error, Refused))
+        return sum(1 for error in self.errors.values() if isinstance(error, Refused)) if self.errors else 0
 
 
 def as_answer(error: BaseException) -> BaseException:

@@ -26,6 +26,8 @@ UNREAD_MAX = MiB
 # Transactions that one connection uses.  Unit: transactions.  Reason: arbitrary, far more than a program has.
 USED_MAX = 10_000
 
+_IN, _OUT = int(select.EPOLLIN), int(select.EPOLLOUT)
+
 # Epoch, version and digest of the entry in which a call stands.
 At: TypeAlias = tuple[int, int, bytes]
 NOWHERE: At = (0, 0, b"")
@@ -84,7 +86,7 @@ class Guest:
         self.mute: list[tuple[int, int]] = []
         self.failed: list[tuple[int, dict[str, Any]]] = []
         self.age = 0
-        self.polled = int(select.EPOLLIN)
+        self.polled = _IN
         self.is_through = False  # it sends no more
         self.is_gone = False
         self._sheets: list[tuple[At, list[tuple[int, int, Any]], list[tuple[int, int]]]] = []
@@ -94,8 +96,10 @@ class Guest:
     @property
     def wanted(self) -> int:
         """What `epoll` shall say of it.  0: it is through, or is waited for."""
-        reads = not self.is_through and self.under_way < CALLS_MAX and len(self._out) < UNREAD_MAX
-        return (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if self._out else 0)
+        reads = not self.is_through and self.under_way < CALLS_MAX
+        if not self._out:  # the usual case
+            return _IN if reads else 0
+        return (_IN if reads and len(self._out) < UNREAD_MAX else 0) | _OUT
 
     @property
     def is_finished(self) -> bool:
@@ -129,15 +133,17 @@ class Guest:
                 self.under_way -= len(answered) + len(mute)
                 self._send_sheet(at, answered, mute, [])
         answered, mute, failed = self.answered, self.mute, self.failed
-        size = len(answered) + len(mute) + len(failed)
-        if size:
-            self.under_way -= size
-            self.answered, self.mute, self.failed = [], [], []
-            self._send_sheet(self.at, answered, mute, failed)
+        self.under_way -= len(answered) + len(mute) + len(failed)
+        self.answered = []
+        if mute or failed:
+            self.mute, self.failed = [], []
+        elif not answered:
+            return
+        self._send_sheet(self.at, answered, mute, failed)
 
     def _send_sheet(self, at: At, answered: list[Any], mute: list[Any], failed: list[Any]) -> None:
         try:
-            self.send(wire.answers_out((*at, answered, mute, failed)))
+            raw = wire.answers_out((*at, answered, mute, failed))
         except BoxworkError:  # together they are too much for one message
             self.send(wire.answers_out((*at, (), mute, failed)))
             for one in answered:
@@ -145,6 +151,8 @@ class Guest:
                     self.send(wire.answers_out((*at, (one,), (), ())))
                 except BoxworkError:
                     self.send(wire.answers_out((*at, (), (one[:2],), ())))
+        else:
+            self.send(raw)
 
     def send(self, raw: bytes) -> None:
         """Send now what goes, and the rest later.  Raises `Left`."""
