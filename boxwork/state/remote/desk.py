@@ -86,12 +86,12 @@ class Desk:
             if self._closing and end_ns is None:
                 end_ns = monotonic_ns() + int(STOP_S_MAX * SECOND_NS)
                 self._stop()
+            if end_ns is not None and (not self._guests or monotonic_ns() > end_ns):
+                break
             try:
                 self._turn(end_ns)
             except Exception:  # our bug: the others shall be served all the same
                 log.exception("the desk has stumbled")
-            if end_ns is not None and (not self._guests or monotonic_ns() > end_ns):
-                break
         for guest in list(self._guests.values()):
             self._part(guest)
 

@@ -362,6 +362,13 @@ def test_more_connections_than_the_limit_are_refused_not_kept_waiting(
     assert 2 == counter.commit("a")
 
 
+def test_an_end_without_anything_under_way_waits_for_nothing(counter: Counter) -> None:
+    counter.commit("a")
+    began = time.monotonic()
+    counter.desk.close()  # its guest is idle
+    assert desk_module.STOP_S_MAX / 2 > time.monotonic() - began
+
+
 def test_what_is_under_way_is_answered_before_the_end(counter: Counter) -> None:
     """The owner closes while a commit waits for a lock; the commit is answered, and nobody else comes in."""
     answers: list[Any] = []
