@@ -51,8 +51,8 @@ async def faults_page(request: Request, studio: Any) -> Response:
 
 
 def plain_reason(reason: str) -> str:
-    """Without the name of the function and of the kind of error: those are for the log."""
-    return re.sub(r"^\w+ failed with \w+: ", "", reason)
+    """Without the name of the function and of the kind of error, and when it is tried again: those are for the log."""
+    return re.sub(r"^\w+ failed with \w+: | \([\d.]+ s ago; .*\)$", "", reason)
 
 
 async def gallery_page(request: Request, studio: Any) -> Response:

@@ -48,6 +48,21 @@ def test_every_visible_picture_shows_and_the_broken_one_is_marked(page: Any) -> 
     assert page.locator("#count").inner_text() == "61 pictures"
 
 
+def test_a_broken_picture_is_named_and_its_viewer_says_why_in_plain_words(page: Any) -> None:
+    cell = page.locator(".cell.broken")
+    shown = cell.evaluate("cell => getComputedStyle(cell, '::after').content")
+    assert '"000-broken.jpg"' == shown
+    for _ in range(2):  # the second time the failure is remembered, and says since when
+        cell.click()
+        page.wait_for_selector("#fault:not([hidden])")
+        said = page.locator("#fault").inner_text()
+        assert said.startswith("This picture cannot be shown")
+        assert "the picture is broken" in said
+        assert "ValueError" not in said
+        assert "ago" not in said
+        page.keyboard.press("Escape")
+
+
 def test_a_link_leads_to_what_could_not_be_read(page: Any) -> None:
     link = page.locator("#faults")
     link.wait_for()  # the gallery looks again every 4 s

@@ -12,6 +12,7 @@ from PIL import Image
 
 from boxwork import Ref, ref_of
 from boxwork.packs.thumbs import PACK
+from boxwork.packs.thumbs.gallery import plain_reason
 from boxwork.testing.served import served
 
 
@@ -253,3 +254,11 @@ def test_a_changed_photo_has_a_new_address_and_a_removed_one_leaves(
         name: after[name] for name in after if name != "photo-0.jpg"
     }
     assert 200 == client.get(f"/thumbs/320/{after['photo-0.jpg']}.webp").status_code
+
+
+def test_a_reason_is_told_without_names_of_functions_and_times_of_tries() -> None:
+    reason = "thumbnail failed with ValueError: it ends early (5 bytes) (1.2 s ago; it runs again after derive.x = 2 s)"
+    assert "it ends early (5 bytes)" == plain_reason(reason)
+    assert "the worker of thumbnail was ended by SIGSEGV" == plain_reason(
+        "the worker of thumbnail was ended by SIGSEGV"
+    )

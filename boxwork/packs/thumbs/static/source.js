@@ -14,6 +14,9 @@ const PACKS_AT_ONCE = 3;      // more would share the line, and all of them woul
 const THUMBS_KEPT = 1500;     // object URLs, about 15 KB each
 const ROWS_AHEAD = 20000;     // fetched while idle, so that every placeholder is there before its cell
 
+// Without the name of the function and of the kind of error, and when it is tried again: those are for the log.
+export const plainReason = (message) => message.replace(/^\w+ failed with \w+: /, "").replace(/ \([\d.]+ s ago; .*\)$/, "");
+
 export const thumbUrl = (ref, size) => `${base}/thumbs/${size}/${ref}.webp`;
 
 export class Source extends EventTarget {
@@ -171,7 +174,7 @@ export class Source extends EventTarget {
 
   fail(ref, fault) {
     if (fault.retry === "later" || fault.retry === "now") return;  // asked again with the next look
-    this.faults.set(ref, fault.message);
+    this.faults.set(ref, plainReason(fault.message));
     this.dispatchEvent(new CustomEvent("thumb", { detail: ref }));
   }
 }

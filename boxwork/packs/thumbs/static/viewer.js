@@ -1,7 +1,7 @@
 // One picture over the whole window: zoom, pan, previous and next, and where its thumbnail came from.
 
 import { Heart } from "./heart.js";
-import { base, thumbUrl } from "./source.js";
+import { base, plainReason, thumbUrl } from "./source.js";
 
 const MOST = 8;              // times the fitted size
 const FINE = 1.3;            // from this zoom on, the larger rendition is fetched
@@ -98,11 +98,11 @@ export class Viewer {
 
   async showFault() {
     const ref = this.ref;
-    let message = "This picture cannot be shown.";
-    try { message = (await (await fetch(thumbUrl(ref, 320))).json()).message ?? message; } catch { /* the picture came after all */ }
+    let message = "";
+    try { message = plainReason((await (await fetch(thumbUrl(ref, 320))).json()).message ?? ""); } catch { /* the picture came after all */ }
     if (ref !== this.ref) return;
     this.image.hidden = true;
-    $("fault").textContent = message;
+    $("fault").replaceChildren(text("strong", "This picture cannot be shown"), message);
     $("fault").hidden = false;
   }
 
@@ -196,7 +196,7 @@ export class Viewer {
     add("Note", facts.description);
     const name = text("dd", known.ref, "mono ref");
     add("Name", name);
-    return known.fault ? [text("h3", "Picture"), text("p", known.fault.message, "fault"), list] : [text("h3", "Picture"), list];
+    return known.fault ? [text("h3", "Picture"), text("p", plainReason(known.fault.message), "fault"), list] : [text("h3", "Picture"), list];
   }
 
   lineage(known) {
