@@ -26,6 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from boxwork.testing.chromium import CHROMIUM_FLAGS
+
 ITEMS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 10_000
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2].isdigit() else 3
 LARGE = 200
@@ -34,16 +36,6 @@ DRAWN = 100
 PREPARED = ITEMS if ITEMS <= 10_000 else 5_000
 MBIT_S, LATENCY_MS = 20, 40
 SPEED, DISTANCE = 4_000, 24_000
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 PAINTED = """() => {
   const all = [...document.querySelectorAll('.cell img, img.plain')].filter(i => {
@@ -163,7 +155,7 @@ def main() -> None:
         folder.mkdir()
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda at: draw(folder, at), range(ITEMS)))
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=[*CHROMIUM_FLAGS])
         results: dict[str, list[dict[str, float]]] = {}
         with boxwork.open(Path(name) / "data", packs=[plain]) as work:
             refs = [seen.ref for seen in work.inventory.scan(folder)]

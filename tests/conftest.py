@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from boxwork.testing.chromium import CHROMIUM_FLAGS
+
 pytest_plugins = ["pytester"]
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0", "::ffff:127.")
@@ -73,19 +75,6 @@ sys.addaudithook(_stay_on_this_machine)
 
 
 # --- Chromium
-
-# Headless, and silent towards everybody but the page that is tested.
-CHROMIUM_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-)
 
 
 @pytest.fixture(scope="module")

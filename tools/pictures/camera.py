@@ -8,28 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from boxwork.serve.http import asgi
-from boxwork.serve.server import Server, bind
+from boxwork.testing.chromium import CHROMIUM_FLAGS
 
 PICTURES = Path(__file__).resolve().parent.parent.parent / "docs" / "pictures"
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-]  # fmt: skip
 # A picture of a README.  Unit: bytes.
 BYTES_MAX = 400_000
 DESKTOP = {"width": 1360, "height": 900}
 PHONE = {"width": 390, "height": 844}
-
-
-@contextmanager
-def served(work: Any) -> Iterator[str]:
-    """The address of a node that serves `work`."""
-    server = Server(asgi(work), bind("127.0.0.1", 0, 1), work.settings)
-    try:
-        yield server.start()
-    finally:
-        server.stop()
 
 
 class Camera:
@@ -50,7 +35,9 @@ class Camera:
             color_scheme=scheme,
         )
         page = context.new_page()
-        page.goto(self._url + path)
+        answer = page.goto(self._url + path)
+        if answer is None or not answer.ok:
+            raise RuntimeError(f"{path} answers {answer and answer.status}: nothing to take a picture of")
         yield page
         context.close()
 
@@ -84,7 +71,7 @@ def camera(url: str) -> Iterator[Camera]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=[*CHROMIUM_FLAGS])
         try:
             yield Camera(browser, url)
         finally:

@@ -19,7 +19,8 @@ from boxwork import clock
 from boxwork.packs.fleet.decisions import report
 from boxwork.packs.fleet.plan import Plan
 from boxwork.packs.fleet.protocol import Drift, Report
-from tools.pictures.camera import camera, served
+from boxwork.testing.served import served
+from tools.pictures.camera import camera
 
 HOSTS = 2000
 # The simulated hosts answer within seconds.  Unit: s.
@@ -118,7 +119,7 @@ def main() -> None:
         (place / "sheet").mkdir()
         with sheet(place / "sheet") as source:
             settings: dict[str, object] = {"fleet.source": source, "fleet.source_poll_s": 1.0}
-            with boxwork.open(place / "data", settings=settings) as work, served(work) as url, crowd(url):
+            with boxwork.open(place / "data", settings=settings) as work, served(work) as node, crowd(node.url):
                 fleet = work.part("fleet")
                 first = fleet.publish(release(place / "release", "{{ workers }}"), author="ada", reason="the first one")
                 before = fleet.start(first.number, Plan(kind="once", bake_s=0), who="ada", why="the first one")
@@ -130,7 +131,7 @@ def main() -> None:
                 drift(work, fleet)
                 until("some hosts have the second", lambda: well(fleet, second.number) >= HOSTS // 5)
                 fleet.steer(rollout.number, "paused", who="ada", why="a look at the latencies first")
-                with camera(url) as eye:
+                with camera(node.url) as eye:
                     shoot(eye, rollout.number, second.number)
 
 

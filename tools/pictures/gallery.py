@@ -9,7 +9,8 @@ from typing import Any
 import boxwork
 from boxwork.packs.thumbs import PACK
 from boxwork.packs.thumbs.sample import make_sample
-from tools.pictures.camera import camera, served
+from boxwork.testing.served import served
+from tools.pictures.camera import camera
 
 
 def prepare(work: Any, folder: Path) -> None:
@@ -51,7 +52,7 @@ def explained(page: Any) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, boxwork.open(Path(name) / "data") as work:
         prepare(work, Path(name) / "sample")
-        with served(work) as url, camera(url) as eye:
+        with served(work) as node, camera(node.url) as eye:
             size = {"width": 1280, "height": 800}
             eye.take("gallery-light", "/", ready=settled, **size)
             eye.take("gallery-dark", "/", "dark", ready=settled, **size)

@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 
 import boxwork
+from boxwork.testing.served import served
 from tests.packs.images.archive_of_debs import Archive
-from tools.pictures.camera import camera, served
+from tools.pictures.camera import camera
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
             work.part("images").builder.build_named(str(recipe), who="ada")
             files: dict[str, str | bytes] = {"/usr/share/hello/text": "hello 2\n"}
             debs.put("hello", "2.0", files=files, postinst="echo setting up hello again >&2")
-            with served(work) as url, camera(url) as eye:
+            with served(work) as node, camera(node.url) as eye:
                 with eye.page("/images", height=960) as page:
                     page.get_by_role("button", name="Build").click()
                     page.wait_for_url("**/images/builds/*")

@@ -19,7 +19,8 @@ import boxwork
 from boxwork.clock import SECOND_NS
 from boxwork.pulse import Pulse
 from boxwork.testing.clock import FakeClock
-from tools.pictures.camera import camera, served
+from boxwork.testing.served import served
+from tools.pictures.camera import camera
 
 PAST_SECONDS = 900
 
@@ -175,7 +176,7 @@ def main() -> None:
         root = Path(name) / "data"
         boxwork.open(root).close()
         write_past(root / "pulse")
-        with boxwork.open(root) as work, served(work) as url:
+        with boxwork.open(root) as work, served(work) as node:
             for rule in RULES:
                 work.alarms.add(rule)
             stop, traffic = threading.Event(), Traffic(work.pulse)
@@ -186,6 +187,6 @@ def main() -> None:
 
             thread = threading.Thread(target=run)
             thread.start()
-            take(url)
+            take(node.url)
             stop.set()
             thread.join()

@@ -17,7 +17,8 @@ from typing import Any
 import boxwork
 from boxwork import Pack, transaction
 from boxwork.errors import BoxworkError
-from tools.pictures.camera import camera, served
+from boxwork.testing.served import served
+from tools.pictures.camera import camera
 
 # The lines of the charts are two minutes long; so many of them are filled before the first picture.  Unit: seconds.
 LOAD_SECONDS = 45
@@ -138,7 +139,7 @@ def main() -> None:
         for thread in load.threads:
             thread.start()
         # Somebody looks, so that the lines begin.
-        with served(work) as url, camera(url) as eye, eye.page("/state") as watcher:
+        with served(work) as node, camera(node.url) as eye, eye.page("/state") as watcher:
             watcher.wait_for_timeout(LOAD_SECONDS * 1000)
             eye.take("state-light", "/state", ready=is_live)
             eye.take("state-dark", "/state", "dark", ready=is_live)
