@@ -36,8 +36,9 @@ class Camera:
         )
         page = context.new_page()
         answer = page.goto(self._url + path)
-        if answer is None or not answer.ok:
-            raise RuntimeError(f"{path} answers {answer and answer.status}: nothing to take a picture of")
+        kind = answer.headers.get("content-type", "") if answer is not None and answer.ok else ""
+        if not kind.startswith("text/html"):
+            raise RuntimeError(f"{path} answers {answer and answer.status} {kind}: no page to take a picture of")
         yield page
         context.close()
 

@@ -108,9 +108,9 @@ def shoot(eye: Any, rollout: int, version: int) -> None:
     eye.take("fleet-light", "/fleet", ready=live)
     eye.take("fleet-dark", "/fleet", "dark", ready=live)
     eye.take("fleet-phone", "/fleet", "dark", ready=live, phone=True)
-    eye.take("fleet-rollout", f"/fleet/rollouts/{rollout}", whole=True)
-    eye.take("fleet-host", "/fleet/hosts/host-00430", whole=True)
-    eye.take("fleet-version", f"/fleet/versions/{version}", whole=True)
+    eye.take("fleet-rollout", f"/fleet/rollout/{rollout}")
+    eye.take("fleet-host", "/fleet/host/host-00430", whole=True)
+    eye.take("fleet-version", f"/fleet/version/{version}", whole=True)
 
 
 def main() -> None:
