@@ -156,8 +156,8 @@ class Runs:
                 queued(monotonic_ns() - asked_ns)
                 try:
                     self._fly(flight, ask)
-                except BaseException:  # it was told to everybody who waits
-                    return
+                except BaseException as error:  # it was told to everybody who waits
+                    error.__traceback__ = None  # of our own frames, which hold the flight, which holds the error
 
         try:
             if inside is None:
@@ -251,8 +251,11 @@ class Runs:
 
             try:
                 encoded, duration = self.workers.run(plan.worker, job, can_stop, lambda: flight.abandoned)
+                failure = None
             except DerivationFailed as error:
-                raise self._failures.remember(plan.name, ask.key, error) from error.__cause__
+                failure, cause = self._failures.remember(plan.name, ask.key, error), error.__cause__
+            if failure is not None:  # raised out here, so that it does not keep the other one as its context
+                raise failure from cause
         plan.run(duration)
         plain = ask.plain
         self._refuse_changes(ask, plain)

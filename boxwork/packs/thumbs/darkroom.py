@@ -65,6 +65,7 @@ class Darkroom:
             job.waiting -= 1
             if job.waiting == 0 and not job.result.done():
                 self._drop(job)
+            del job  # this frame is part of what is raised, and that is kept by the job
 
     def _drop(self, job: Job) -> None:
         self.dropped += 1
@@ -101,7 +102,7 @@ class Darkroom:
             job.result.cancel()
         except BaseException as fault:
             if not job.result.done():
-                job.result.set_exception(fault)
+                job.result.set_exception(fault.with_traceback(None))
                 if job.waiting == 0:
                     job.result.exception()  # nobody is left to be told; asyncio would complain
         finally:

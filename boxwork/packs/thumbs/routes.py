@@ -57,15 +57,14 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T | None:
 
     left = asyncio.ensure_future(gone())
     try:
-        done, _ = await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
-        if task in done:
-            return task.result()
-        return None
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
     finally:
         left.cancel()
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+        del task  # this frame is part of what is raised, and that is kept by the task
 
 
 class Desk:
