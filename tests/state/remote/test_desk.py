@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import stat
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from boxwork.errors import BadInput, Busy, CommitUnknown, StateError, StateInUse, TooLarge, Undeclared
-from boxwork.state.engine import Engine
+from boxwork.clock import SystemClock
+from boxwork.errors import BadInput, Busy, CommitUnknown, StateError, StateInUse, StorageFull, TooLarge, Undeclared
+from boxwork.settings import merge
+from boxwork.state import pipeline
+from boxwork.state.engine import SETTINGS, Engine
+from boxwork.state.logs.memory import MemoryLog
 from boxwork.state.remote import desk as desk_module
 from boxwork.state.remote import guest as guest_module
 from boxwork.state.remote import wire
@@ -341,6 +347,86 @@ def test_slow_and_awaiting_functions_run_beside_the_others(counter: Counter) -> 
             replies += line.receive()
         assert [None, None] == [reply.error for reply in replies]
         assert {None, 1} == {reply.answer for reply in replies}
+
+
+@pytest.mark.parametrize("quick_ns", [0, 10**12])
+def test_guests_and_the_owner_commit_into_one_order(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch, quick_ns: int
+) -> None:
+    """Whether the desk's thread writes itself or hands over to the log thread, and whoever cuts meanwhile."""
+    monkeypatch.setattr(pipeline, "QUICK_SYNC_NS", quick_ns)
+    answers: list[int] = []
+
+    def by_line() -> None:
+        with counter.courier.line(20.0) as line:
+            for _ in range(20):
+                for _ in range(10):
+                    line.call(press, ("a",), "same")
+                line.flush()
+                while line.under_way:
+                    answers.extend(reply.answer for reply in line.receive())
+
+    def by_hand() -> None:
+        for _ in range(100):
+            answers.append(counter.engine.commit(press, "a"))
+
+    def many() -> None:
+        for _ in range(10):
+            answers.extend(counter.engine.commit_many(press, [("a",)] * 10))
+
+    threads = [threading.Thread(target=work) for work in (by_line, by_line, by_hand, by_hand, many)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert list(range(1, 701)) == sorted(answers)
+    records = list(counter.engine.records())
+    assert all(later.previous == earlier.digest for earlier, later in itertools.pairwise(records))
+    assert counter.engine.facts.version == records[-1].version
+    assert 701 == counter.commit("a")
+
+
+def test_a_full_disk_is_told_and_nothing_of_it_stands(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1 == counter.commit("a")
+
+    def full(records: Any) -> None:
+        raise StorageFull("no space left")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(counter.engine._log, "append", full)
+        with counter.courier.line(10.0) as line:
+            for _ in range(20):
+                line.call(press, ("a",), "same")
+            line.flush()
+            while line.under_way:
+                assert {StorageFull} == {type(reply.error) for reply in line.receive()}
+    assert 2 == counter.commit("a")
+
+
+def test_a_closed_engine_is_told(counter: Counter) -> None:
+    counter.engine.close()
+    with pytest.raises(StateError, match="is closed"):
+        counter.commit("a")
+
+
+def test_every_caller_has_its_time_recorded(tmp_path: Path) -> None:
+    recorded: list[str] = []
+
+    class Recorder:
+        def series(self, name: str, **labels: str) -> Any:
+            return SimpleNamespace(record=lambda ns: recorded.append(labels.get("lane", name)))
+
+    settings = merge(SETTINGS, environment={}, flags={})
+    with Engine(MemoryLog(), SystemClock(), settings, pulse=Recorder()) as engine:
+        made = Counter(tmp_path / "node.sock", engine)
+        with made.courier.line(10.0) as line:
+            for _ in range(30):
+                line.call(press, ("a",), "same")
+            line.flush()
+            while line.under_way:
+                line.receive()
+        made.desk.close()
+    assert 30 == recorded.count("serial")
 
 
 def test_what_the_queue_has_no_room_for_is_busy(tmp_path: Path, open_engine: Any) -> None:
