@@ -4,7 +4,8 @@ Each round puts a version whose health check says no into the free slot and star
 GRUB starts it, it says that it is sick, and the version before starts; its slot is then compared byte for byte.  There
 is no peer: what others offer goes back when a system does not boot, not when it is not healthy.  Reach: 20 s, 20 of 20.
 
-    python bench/images_disk.py [--rounds 20] [--bus virtio]     needs qemu-system-x86, grub-pc-bin, and apt
+    python bench/images_disk.py [--rounds 20] [--bus virtio]     needs qemu-system-x86, grub-pc-bin,
+                                                                 grub-efi-amd64-bin, and apt
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     qemu-system-x86_64 -drive file=disk.img,format=raw
 
-    BIOS → GRUB → the slot on trial, while it has tries left, or the good one → kernel, initrd → root → healthy?
+    BIOS or UEFI → GRUB → the slot on trial, while it has tries left, or the good one → kernel, initrd → root → healthy?
 
 It holds two slots, the block in which the tries are counted, and a data partition that outlives every version
 (`partitions`).  The parts are outputs of boxes, so the same version makes the same file, bit for bit, on any machine
@@ -92,6 +92,12 @@ def write(work: Any, version: Tree, target: Path, *, root_mib: int = 0, data_mib
             at=places["loader"].at // loader.SECTOR_BYTES, tools=tools["grub-mkimage"],
         )
     )  # fmt: skip
+    uefi = work.get(
+        work.derive(
+            loader.uefi, configuration=loader.configuration(loader.UEFI_DISK), modules=loader.UEFI_MODULES,
+            total=places["esp"].bytes, tools=tools["grub-mkimage"],
+        )
+    )  # fmt: skip
     table = work.get(work.derive(partitions.table, script=layout.script, total=layout.bytes, tools=tools["sfdisk"]))
     empty = work.get(
         work.derive(partitions.data, mib=data_mib, identity=partitions.data_identity(), tools=tools["mke2fs"])
@@ -106,6 +112,7 @@ def write(work: Any, version: Tree, target: Path, *, root_mib: int = 0, data_mib
             _put(file, layout.bytes - (len(table) - head), table[head:])
             _put(file, 0, code[: loader.CODE_BYTES])
             _put(file, places["loader"].at, code[loader.SECTOR_BYTES :])
+            _put(file, places["esp"].at, uefi)
             _put(file, places["state"].at, work.get(work.derive(tar, root=first)))
             for at, piece in partitions.pieces_of(empty):
                 _put(file, places["data"].at + at, piece)

@@ -1,4 +1,4 @@
-"""The boot loader of a drive: GRUB for a PC's BIOS, and the block in which it counts.
+"""The boot loader of a drive: GRUB for a PC's BIOS and for a UEFI, and the block in which it counts.
 
 GRUB decides before anything else runs, so a version that does not even start is noticed: a slot on trial has a number
 of tries, one is taken away *on disk* before each boot of it, and when none is left the good slot starts.  The slot
@@ -18,14 +18,18 @@ from typing import Any
 
 from boxwork import derivation, errors
 from boxwork.packs.images.chamber import scratch
+from boxwork.packs.images.esp import file_system
 
 # GRUB's own code, once started: a disk of a BIOS with GPT, a tar file as a file system, Linux, the counting.
 MODULES = (
     "biosdisk", "part_gpt", "memdisk", "tar", "linux", "loadenv", "normal", "configfile", "test", "echo", "sleep",
     "serial", "reboot",
 )  # fmt: skip
-PLATFORM = "i386-pc"
+# The same for a UEFI, which brings the disk itself; `regexp` finds out which one this is, of several.
+UEFI_MODULES = (*(name for name in MODULES if name != "biosdisk"), "regexp")
+PLATFORM, UEFI_PLATFORM = "i386-pc", "x86_64-efi"
 FOLDER = Path("/usr/lib/grub") / PLATFORM
+UEFI_FOLDER = Path("/usr/lib/grub") / UEFI_PLATFORM
 # Where GRUB and the machine find things.  `partitions` lays them out in this order.
 STATE_PARTITION = 2
 BOOT_PARTITIONS = {"a": 3, "b": 4}
@@ -69,9 +73,16 @@ def state_of(data: bytes) -> dict[str, str]:
 # --- the program --------------------------------------------------------------------------------------------
 
 
-def configuration() -> str:
-    """What GRUB does: take a try away, choose the slot, hand over to what the slot says of itself."""
-    block_at = f"(hd0,gpt{STATE_PARTITION})/{BLOCK_NAME}"
+# A BIOS calls the disk it starts from the first; a UEFI says where the program came from: (hd0,gpt8)/EFI/BOOT.
+BIOS_DISK, UEFI_DISK = "set disk=hd0", "regexp --set=1:disk '^\\(([^,)]+)' \"$cmdpath\""
+
+
+def configuration(disk: str = BIOS_DISK) -> str:
+    """What GRUB does: take a try away, choose the slot, hand over to what the slot says of itself.
+
+    `disk` is the command that says which one it is.
+    """
+    block_at = f"($disk,gpt{STATE_PARTITION})/{BLOCK_NAME}"
     count = "\n".join(
         f'  {"if" if tries == 1 else "elif"} [ "$tries" = {tries} ]; then set tries={tries - 1}; set slot=$trial'
         for tries in range(1, TRIES_MAX + 1)
@@ -81,6 +92,7 @@ def configuration() -> str:
 serial --unit=0 --speed=115200
 terminal_input console
 terminal_output serial
+{disk}
 load_env --file {block_at} {names}
 set slot=$good
 if [ -n "$trial" ]; then
@@ -89,7 +101,7 @@ if [ -n "$trial" ]; then
   if [ "$slot" = "$trial" ]; then save_env --file {block_at} {names}; fi
 fi
 function start {{
-  if [ "$slot" = b ]; then set root=hd0,gpt{BOOT_PARTITIONS["b"]}; else set root=hd0,gpt{BOOT_PARTITIONS["a"]}; fi
+  if [ "$slot" = b ]; then set root=$disk,gpt{BOOT_PARTITIONS["b"]}; else set root=$disk,gpt{BOOT_PARTITIONS["a"]}; fi
   echo "boxwork: slot $slot"
   source /boot.cfg
   boot
@@ -115,18 +127,30 @@ def grub(configuration: str, modules: tuple[str, ...], at: int, tools: str) -> b
 
     `tools` is the version of GRUB.
     """
-    with scratch() as folder:
-        (folder / "grub.cfg").write_text(configuration)
-        memory = folder / "memory.tar"
-        run(["tar", "--format=ustar", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--mode=0644",
-             "-cf", str(memory), "-C", str(folder), "grub.cfg"])  # fmt: skip
-        run(["grub-mkimage", "-O", PLATFORM, "-d", str(FOLDER), "-m", str(memory), "-p", "(memdisk)",
-             "-o", str(folder / "core"), *modules])  # fmt: skip
-        core = bytearray((folder / "core").read_bytes())
+    core = bytearray(_image(PLATFORM, FOLDER, configuration, modules))
     first = bytearray((FOLDER / "boot.img").read_bytes()[:CODE_BYTES].ljust(SECTOR_BYTES, b"\0"))
     first[_KERNEL_SECTOR_AT : _KERNEL_SECTOR_AT + 8] = at.to_bytes(8, "little")
     core[_REST_SECTOR_AT : _REST_SECTOR_AT + 8] = (at + 1).to_bytes(8, "little")
     return bytes(first + core)
+
+
+@derivation(name="image_uefi_loader", worker="thread", ignores=["subprocess", "scratch", "pathlib.Path"])
+def uefi(configuration: str, modules: tuple[str, ...], total: int, tools: str) -> bytes:
+    """The partition of `total` bytes that a UEFI starts from, up to the end of GRUB in it."""
+    return file_system(_image(UEFI_PLATFORM, UEFI_FOLDER, configuration, modules), total)
+
+
+def _image(platform: str, folder: Path, configuration: str, modules: tuple[str, ...]) -> bytes:
+    """GRUB with these modules, and its configuration inside."""
+    with scratch() as place:
+        (place / "grub.cfg").write_text(configuration)
+        memory = place / "memory.tar"
+        run(["tar", "--format=ustar", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--mode=0644",
+             "-cf", str(memory), "-C", str(place), "grub.cfg"])  # fmt: skip
+        # With the slash, or a UEFI's GRUB takes the folder that it was started from.
+        run(["grub-mkimage", "-O", platform, "-d", str(folder), "-m", str(memory), "-p", "(memdisk)/",
+             "-o", str(place / "core"), *modules])  # fmt: skip
+        return (place / "core").read_bytes()
 
 
 def run(command: list[str], **options: Any) -> None:

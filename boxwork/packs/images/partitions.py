@@ -2,7 +2,8 @@
 
     loader     GRUB                                    state      the block in which it counts
     boot-a/-b  kernel, initrd and command line of a slot, as a tar file, which GRUB reads as a file system
-    root-a/-b  the root of a slot, a squashfs          data       what outlives a version: ext4, the rest of the drive
+    root-a/-b  the root of a slot, a squashfs          data       what outlives a version: ext4
+    esp        GRUB again, for a UEFI, in a FAT file system; last, so that drives from before it have the same places
 
 Everything that a program would draw by chance (the identities of partitions and file systems) is said here, so the
 same sizes give the same bytes.  The machine finds its partitions by their names.
@@ -22,12 +23,14 @@ import msgspec
 
 from boxwork import derivation, errors, ref_of
 from boxwork.packs.images.chamber import scratch
-from boxwork.packs.images.loader import FOLDER, SECTOR_BYTES, run
+from boxwork.packs.images.loader import FOLDER, SECTOR_BYTES, UEFI_FOLDER, run
 
 MIB = 1 << 20
 SECTORS_PER_MIB = MIB // SECTOR_BYTES
 # One MiB for the table and one for each small partition: everything lies on whole MiB, as flash wants it.
 SMALL_MIB = 1
+# GRUB for a UEFI has 0.4 MB.  Unit: MiB.
+ESP_MIB = 2
 # A kernel and an initrd of Debian's "cloud" kind are 9 MB together, of the generic kind with its modules about 40.
 BOOT_MIB = 48
 # Above the largest root we know, a desktop; a typing error should not make a file of a petabyte.  Unit: MiB.
@@ -40,7 +43,11 @@ HEAD_SECTORS, TAIL_SECTORS = 34, 33
 PIECE_BYTES = 4096
 
 _LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
-_TYPES = {"loader": "21686148-6449-6E6F-744E-656564454649", "state": _LINUX}
+_TYPES = {
+    "loader": "21686148-6449-6E6F-744E-656564454649",
+    "state": _LINUX,
+    "esp": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ class Layout:
         sizes = {
             "loader": SMALL_MIB, "state": SMALL_MIB, "boot-a": BOOT_MIB, "boot-b": BOOT_MIB,
             "root-a": self.root_mib, "root-b": self.root_mib, "data": self.data_mib,
+            "esp": ESP_MIB,
         }  # fmt: skip
         found, at = {}, SMALL_MIB
         for number, (name, mib) in enumerate(sizes.items(), 1):
@@ -80,7 +88,7 @@ class Layout:
 
     @property
     def bytes(self) -> int:
-        last = self.partitions["data"]
+        last = self.partitions["esp"]
         return last.at + last.bytes + MIB
 
     @property
@@ -181,6 +189,8 @@ def versions_of_tools() -> dict[str, str]:
     found: dict[str, str] = {}
     if not (FOLDER / "boot.img").exists():
         raise errors.BadInput(f"{FOLDER}/boot.img is missing: apt-get install grub-pc-bin")
+    if not (UEFI_FOLDER / "modinfo.sh").exists():
+        raise errors.BadInput(f"{UEFI_FOLDER}/modinfo.sh is missing: apt-get install grub-efi-amd64-bin")
     path = f"/usr/sbin:/sbin:{os.environ.get('PATH', os.defpath)}"
     for program, (package, option) in asked.items():
         if (there := shutil.which(program, path=path)) is None:

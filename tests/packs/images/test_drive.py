@@ -20,6 +20,8 @@ from tests.packs.images.roots import CONTENT, CRASHING, NEVER, SICK, make_root, 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600), pytest.mark.xdist_group("machines")]
 
 PROGRAMS = ("qemu-system-x86_64", "tar2sqfs", "apt-get", "grub-mkimage", "sfdisk", "mke2fs")
+# QEMU's UEFI, without the key store of a machine: so it starts what lies in EFI/BOOT.
+UEFI = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 # It counts its boots on the data partition, and says which machine it is.
 COUNTING = """#!/bin/sh
 b=/bin/busybox
@@ -35,6 +37,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for program in PROGRAMS:
         if shutil.which(program, path="/usr/bin:/bin:/usr/sbin:/sbin") is None:
             pytest.skip(f"{program} is not installed")
+    if not (loader.UEFI_FOLDER / "modinfo.sh").exists():
+        pytest.skip("grub-efi-amd64-bin is not installed")
     with boxwork.open(tmp_path_factory.mktemp("drives") / "data") as opened:
         take_boot_packages(opened)
         yield opened
@@ -89,6 +93,22 @@ def test_a_sick_version_goes_back_by_itself_and_the_data_outlives_it(work: Any, 
     assert f"boots=2 id={identity} notes=2 seed=sown" in again
     assert drive.state(path) == {"good": "a", "trial": "", "tries": "", "refused": bad.find("root.squashfs").content}
     assert drive.root_in(work, path, "a", size) == good.find("root.squashfs").content
+
+
+@pytest.mark.skipif(not UEFI.exists(), reason="needs ovmf")
+def test_a_uefi_starts_the_same_drive_and_goes_back_too(work: Any, good: Tree, tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    drive.write(work, good, path)
+    bad = make_bootable(work, make_root(work, tmp_path / "bad", SICK))
+    drive.install(work, bad, path)
+    with machine(path, "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={UEFI}") as console:
+        assert "slot b" in console.until("boxwork: slot")
+        assert "10-check answered 2" in console.until("sick ")
+        assert "slot a" in console.until("boxwork: slot")
+        assert str(good.find("root.squashfs").content) in console.until("healthy ")
+    assert drive.state(path) == {"good": "a", "trial": "", "tries": "", "refused": bad.find("root.squashfs").content}
+    with machine(path) as console:  # and a BIOS goes on where the UEFI was
+        assert "slot a" in console.until("boxwork: slot")
 
 
 def test_a_version_that_goes_down_uses_up_its_tries(work: Any, good: Tree, tmp_path: Path) -> None:

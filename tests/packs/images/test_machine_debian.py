@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 import boxwork
-from boxwork.packs.images import drive, recipe
+from boxwork.packs.images import drive, loader, recipe
 from boxwork.packs.images.boot_commands import make_bootable
 from boxwork.packs.images.recipe import Base
 from tests.packs.images.plain_qemu import machine
@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.xdist_group("machines"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root for devices"),
     pytest.mark.skipif(not (DEBS / "wanted").exists(), reason=f"needs real packages in {DEBS}: .ci/run fetches them"),
+    pytest.mark.skipif(not (loader.UEFI_FOLDER / "modinfo.sh").exists(), reason="needs grub-efi-amd64-bin"),
     *(
         pytest.mark.skipif(shutil.which(program) is None, reason=f"needs {program}")
         for program in ("mmdebstrap", "qemu-system-x86_64", "tar2sqfs", "grub-mkimage")
