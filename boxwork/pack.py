@@ -59,7 +59,8 @@ class Pack:
     suffixes      the files of a folder that are this pack's, in lower case: (".jpg", ".png")
     prepare       called with the ref of such a file that was taken in, answers with a box and its inputs: what
                   people will ask for first, derived ahead
-    sample        called with (directory, progress(done, total)), fills it with made-up files, answers how many
+    sample        called with (directory, progress(done, total)), fills it with made-up files, answers how many;
+                  what `progress` raises ends it
     """
 
     name: str

@@ -52,7 +52,10 @@ def register(app: App, context: Context) -> None:
         packs = [own_pack(boxes)] if boxes else []
         with context.work(packs=packs) as work, _until_signal(stop), _served(work, context, host, port, serve=not once):
             if not named and not work.inventory.count() and sample:
-                named = [str(_make_sample(work, context))]
+                made = _make_sample(work, context, stop)
+                if made is None:
+                    return 0
+                named = [str(made)]
             named = named or work.inventory.sources()
             taken = [source for source in named if _show_intake(work, source, context, stop, once=once)]
             if not once:
@@ -158,14 +161,27 @@ def _until_signal(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _make_sample(work: Work, context: Context) -> Path:
-    """A folder of generated pictures in the data directory, and a word that it is only that."""
+class _Stopped(Exception):
+    """Somebody wants to leave before the sample is whole."""
+
+
+def _make_sample(work: Work, context: Context, stop: threading.Event) -> Path | None:
+    """A folder of generated pictures in the data directory, and a word that it is only that; None if stopped."""
     target = context.directory / "sample"
     pack = next((pack for pack in work.packs if pack.sample is not None), None)
     if pack is None or pack.sample is None:
         raise BadInput("there is nothing to serve yet: name a folder, as in `boxwork up ~/Pictures`")
     with context.output.progress("making a sample inventory") as bar:
-        count = pack.sample(target, bar.at)
+
+        def tell(done: int, total: int) -> None:
+            if stop.is_set():
+                raise _Stopped
+            bar.at(done, total)
+
+        try:
+            count = pack.sample(target, tell)
+        except _Stopped:
+            return None
     context.output.say(
         f"this is a sample: {count} generated pictures in {target}; for your own, `make up PHOTOS=~/Pictures`"
     )

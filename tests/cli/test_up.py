@@ -158,3 +158,11 @@ def test_a_photo_that_comes_while_it_runs_is_taken_in(photos: Path, tmp_path: Pa
     assert 1 == tally["computed"]
     with urllib.request.urlopen(f"{url}/items?q=late", timeout=PATIENCE_S) as answer:
         assert ["late.jpg"] == [item["name"] for item in json.load(answer)["items"]]
+
+
+def test_who_leaves_while_the_sample_is_drawn_does_not_wait_for_its_end(tmp_path: Path, started: list[Up]) -> None:
+    up = Up(tmp_path / "d")
+    started.append(up)
+    assert "ready" == up.line()["event"]
+    assert 0 == up.stop()
+    assert len(list((tmp_path / "d" / "sample").glob("*.jpg"))) < 300

@@ -378,13 +378,18 @@ def write(folder: Path, index: int) -> Path:
 def make_sample(
     folder: Path | str, count: int = COUNT, progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
-    """Write `count` sample pictures; `progress(done, count)` is called after each."""
+    """Write `count` sample pictures; `progress(done, count)` is called after each, and may raise to end it."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     made: list[Path] = []
     with ThreadPoolExecutor(os.cpu_count() or 1, "sample") as pool:
-        for future in as_completed([pool.submit(write, target, index) for index in range(count)]):
-            made.append(future.result())
-            if progress is not None:
-                progress(len(made), count)
+        drawn = [pool.submit(write, target, index) for index in range(count)]
+        try:
+            for future in as_completed(drawn):
+                made.append(future.result())
+                if progress is not None:
+                    progress(len(made), count)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return sorted(made)

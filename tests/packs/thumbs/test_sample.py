@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from boxwork.packs.thumbs.sample import KINDS, make_sample
@@ -20,3 +21,14 @@ def test_a_sample_has_every_kind_and_is_the_same_each_time(tmp_path: Path) -> No
             assert "sample" in picture.getexif()[0x010E]
             orientations.add(picture.getexif()[0x0112])
     assert orientations > {1}
+
+
+def test_who_has_seen_enough_ends_it(tmp_path: Path) -> None:
+    def enough(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyError(total)
+
+    with pytest.raises(KeyError, match="60"):
+        make_sample(tmp_path, 60, enough)
+    assert 2 <= len(list(tmp_path.glob("*.jpg"))) < 60
+    assert [] == list(tmp_path.glob("*.part"))
