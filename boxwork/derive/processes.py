@@ -44,8 +44,12 @@ END_S_MAX = 2.0
 # How long a job waits for a free worker.  Unit: seconds; as long as an hour's transcription, like derive.wait_s_max.
 FREE_S_MAX = 3600.0
 
+# As nice as this is SCHED_IDLE, whose threads give way at once and get what nobody else wants; nice(1) ends before it.
+IDLE_NICE = 20
+
 _START = (
-    "import json,os,sys; os.nice(int(sys.argv[3])); sys.path[:]=json.loads(sys.argv[2]); "
+    "import json,os,sys; sys.path[:]=json.loads(sys.argv[2]); nice=int(sys.argv[3]); os.nice(min(nice,19)); "
+    f"nice<{IDLE_NICE} or os.sched_setscheduler(0,os.SCHED_IDLE,os.sched_param(0)); "
     "from boxwork.derive.worker_main import main; main(int(sys.argv[1]))"
 )
 

@@ -26,7 +26,7 @@ from boxwork.derive.handles import File, Readable, Stat
 from boxwork.derive.inputs import handles_in
 from boxwork.derive.outputs import Encoded
 from boxwork.derive.packing import Packer
-from boxwork.derive.processes import ProcessPool, Stop
+from boxwork.derive.processes import IDLE_NICE, ProcessPool, Stop
 from boxwork.derive.sandbox import sandbox_prefix
 from boxwork.errors import BadInput, DerivationError, DerivationFailed, InputChanged, UnsupportedType
 from boxwork.keys import Ref, ref_of_digest, ref_of_file
@@ -62,7 +62,7 @@ def worker_settings() -> tuple[Setting, ...]:
             10,
             "steps",
             "how much nicer than this process its workers are (nice(1), 0 to 19): they get what answering leaves over,"
-            " and a tenth of a busy processor",
+            " and a tenth of a busy processor; 20 is SCHED_IDLE: they give way at once, and get what nobody else wants",
         ),
         Setting(
             "derive.worker_start_s_max",
@@ -103,6 +103,8 @@ class Workers:
         self._threads_max = int(settings["derive.threads"])
         self._processes_max = int(settings["derive.processes"]) or max(os.cpu_count() or 1, 2)
         self._nice = int(settings["derive.worker_nice"])
+        if not 0 <= self._nice <= IDLE_NICE:
+            raise BadInput(f"derive.worker_nice = {self._nice}: 0 to 19 as for nice(1), or {IDLE_NICE} for SCHED_IDLE")
         self._idle_s = float(settings["derive.worker_idle_s"])
         self._start_s_max = float(settings["derive.worker_start_s_max"])
         self._run_s_max = float(settings["derive.wait_s_max"])  # nobody waits longer, so nothing runs longer

@@ -263,6 +263,23 @@ def test_workers_are_nicer_than_who_waits_for_them(tmp_path: Path, boxes: Any) -
         assert os.nice(0) + 3 == work.call(boxes.niceness, {"n": 1})
 
 
+def test_workers_may_take_only_what_nobody_else_wants(tmp_path: Path, boxes: Any) -> None:
+    with node(tmp_path / "data", derive__worker_nice=20) as work:
+        assert os.SCHED_IDLE == os.sched_getscheduler(work.call(boxes.pid, {"n": 1}))
+        future = work.submit(boxes.wait_for, {"path": str(tmp_path / "go")})
+        wait_for(tmp_path / "go.started")
+        (tmp_path / "go").touch()
+        assert ref_of(b"done") == future.result(20)
+
+
+def test_a_niceness_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BadInput, match="derive.worker_nice = 21: 0 to 19"),
+        node(tmp_path / "d", derive__worker_nice=21),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("size", [10, 3_000_000])
 def test_bytes_that_only_have_a_name_are_read_by_the_worker(
     tmp_path: Path, boxes: Any, monkeypatch: pytest.MonkeyPatch, size: int
