@@ -1,6 +1,6 @@
 """What does the agent of a host cost: finding drift, switching, staging, memory, idling?
 
-    python bench/fleet_agent.py [--files 16000] [--rounds 9] [--idle-s 60]
+    python -m bench fleet_agent [--files 16000] [--rounds 9] [--idle-s 60]
 
 The version is that of bench/tree.py: 16,000 files as in a Linux system.  Drift is one file written in place; beside it
 stands what one does without a stat index, `sha256sum --check` over the same files.  A switch is `rollback` between two
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from boxwork.packs.fleet.agent import Agent
 from boxwork.packs.fleet.agent_client import Client
 from boxwork.packs.fleet.agent_hand import Hand
 from boxwork.packs.fleet.agent_settings import AgentSettings
-from boxwork.packs.fleet.protocol import Desired, Report, Signed, new_key, public_key, sign
+from boxwork.packs.fleet.protocol import Desired, Parcel, Report, Signed, new_key, public_key, sign
 
 MS = 1e6
 
@@ -48,8 +48,10 @@ class Shelf(Client):
         self.content = content
         self.signed: Signed | None = None
 
-    def ask(self, digest: str, wait_s: float) -> Signed | None:
-        return self.signed
+    def ask(
+        self, digest: str, wait_s: float, reports: Sequence[Report] = (), tree: str = ""
+    ) -> tuple[Signed | None, dict[Ref, bytes]]:
+        return self.signed, {}
 
     def blob(self, ref: Ref, bytes_max: int) -> Iterator[bytes]:
         yield self.content.get(ref)
@@ -159,13 +161,14 @@ class Bench:
 
 def idle(bench: Bench, idle_s: float) -> None:
     """The real process, with nothing to do but to ask and to look once a minute."""
-    answers = msgspec.json.encode(bench.shelf.signed)
-    digest = bench.shelf.signed.digest if bench.shelf.signed else ""
+    assert bench.shelf.signed is not None
+    answers, digest = msgspec.msgpack.encode(Parcel(bench.shelf.signed)), bench.shelf.signed.digest
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
             query = parse_qs(urlsplit(self.path).query)
             same = query["digest"][0] == digest
             if same:
@@ -175,13 +178,6 @@ def idle(bench: Bench, idle_s: float) -> None:
             self.end_headers()
             if not same:
                 self.wfile.write(answers)
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", "11")
-            self.end_headers()
-            self.wfile.write(b'{"ok":true}')
 
         def log_message(self, *arguments: Any) -> None:
             pass
