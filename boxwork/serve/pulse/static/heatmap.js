@@ -155,7 +155,11 @@ export class Heatmap {
   tick(starts) {
     const { model } = this;
     let whole = model.end - this.paintedEnd >= model.length * model.width || this.paintedEnd > model.end;
-    for (const start of starts) if (!this.fits(model.at(start))) whole = true;
+    let isStill = model.end === this.paintedEnd;
+    for (const start of starts) {
+      if (!this.fits(model.at(start))) whole = true;
+      if (start !== model.end - model.width) isStill = false;
+    }
     if (++this.ticks % REFIT_TICKS === 0) {
       const now = this.bounds(), before = this.fitted;
       whole ||= now.high - now.low + now.below < 0.5 * (before.high - before.low + before.below) || (before.below > 0 && !now.below);
@@ -166,12 +170,13 @@ export class Heatmap {
       this.paintedEnd = model.end;
     }
     if (whole) { this.fit(); this.repaint(); }
-    this.draw();
+    this.draw(!whole && isStill);
   }
 
   // --- the picture
 
-  draw() {
+  // `isStill`: since the last picture nothing has changed but the newest column.
+  draw(isStill = false) {
     const { context: c, colours, model } = this;
     c.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     c.clearRect(0, 0, this.width, this.height);
@@ -188,7 +193,7 @@ export class Heatmap {
     this.drawStates();
     this.blit();
     this.drawTimes();
-    this.drawLines();
+    this.drawLines(isStill);
     if (this.side > 60) this.drawSide();
     if (!model.count) this.say(model.columns.size ? "alive, and silent: no samples in this range" : "nothing was recorded in this range");
   }
@@ -259,25 +264,36 @@ export class Heatmap {
     }
   }
 
-  drawLines() {
-    const { context: c, colours, model, ruler, view } = this;
-    const step = (this.right - this.left) / model.length, tall = this.bottom - TOP;
+  // In a day's view 59 of 60 ticks only touch the newest column: the lines up to it are kept as they are.
+  drawLines(isStill) {
+    const { context: c, colours, model, view } = this, last = view.length - 1;
+    if (!isStill || !this.past) this.past = [0, 1, 2].map((k) => this.trace(new Path2D(), k, 0, last - 1));
     c.lineJoin = "round";
     ["q50", "q99", "q999"].forEach((name, k) => {
-      let open = false, x = this.left + step / 2;
-      c.beginPath();
-      for (let n = 0; n < view.length; n++, x += step) {
-        const column = view[n];
-        if (column === undefined || column.quantiles === null) { open = false; continue; }
-        if (column.ruler !== ruler) { column.ruler = ruler; column.places = column.quantiles.map((value) => ruler.place(value)); }
-        const y = TOP + column.places[k] * tall;
-        if (open) c.lineTo(x, y);
-        else { c.moveTo(x - 0.5, y); c.lineTo(x + 0.5, y); }
-        open = true;
+      const newest = this.trace(new Path2D(), k, Math.max(0, last - 1), last);
+      if (model.length <= HALO_COLUMNS_MAX) {
+        c.strokeStyle = colours.plot; c.globalAlpha = 0.75; c.lineWidth = 3.6;
+        c.stroke(this.past[k]); c.stroke(newest);
       }
-      if (model.length <= HALO_COLUMNS_MAX) { c.strokeStyle = colours.plot; c.globalAlpha = 0.75; c.lineWidth = 3.6; c.stroke(); }
-      c.strokeStyle = colours[name]; c.globalAlpha = 1; c.lineWidth = 1.7; c.stroke();
+      c.strokeStyle = colours[name]; c.globalAlpha = 1; c.lineWidth = 1.7;
+      c.stroke(this.past[k]); c.stroke(newest);
     });
+  }
+
+  // The line of one quantile from column `first` to column `last` of what is in view.
+  trace(path, k, first, last) {
+    const { model, ruler, view } = this, step = (this.right - this.left) / model.length, tall = this.bottom - TOP;
+    let open = false, x = this.left + (first + 0.5) * step;
+    for (let n = first; n <= last; n++, x += step) {
+      const column = view[n];
+      if (column === undefined || column.quantiles === null) { open = false; continue; }
+      if (column.ruler !== ruler) { column.ruler = ruler; column.places = column.quantiles.map((value) => ruler.place(value)); }
+      const y = TOP + column.places[k] * tall;
+      if (open) path.lineTo(x, y);
+      else { path.moveTo(x - 0.5, y); path.lineTo(x + 0.5, y); }
+      open = true;
+    }
+    return path;
   }
 
   // The coverage strip below the plot, and the same states where they lie on the plot itself.
