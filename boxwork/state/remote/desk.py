@@ -47,6 +47,9 @@ THREADS_MAX = 128
 # How long the end waits for an answer that is under way.  Unit: s.  Reason: a batch takes milliseconds, a slow
 # transaction may think; whoever is cut off then does not know, and asks again with its id.
 STOP_S_MAX = 5.0
+# When no connection can be taken (no descriptor is free), so long until the next try.  Unit: s.  Reason: who waits,
+# waits in the kernel, and those who are in shall not notice.
+TAKE_IN_PAUSE_S = 0.1
 
 Heard: TypeAlias = list[tuple[Guest, dict[wire.Call, None]]]
 
@@ -67,6 +70,7 @@ class Desk:
         self._finished: deque[tuple[Job, list[Place]]] = deque()  # filled by any thread
         self._told: deque[tuple[Guest, dict[str, Any]]] = deque()  # filled by any thread
         self._is_rung = False
+        self._pauses_until_ns = 0  # nobody is taken in before; 0: somebody may be
         self._threads_lock = threading.Lock()  # over the next two
         self._threads = 0
         self._waiting: deque[Callable[[], None]] = deque()
@@ -97,7 +101,11 @@ class Desk:
 
     def _turn(self, end_ns: int | None) -> None:
         """One round: everything that has come, and everything that is ready."""
-        left_s = None if end_ns is None else max((end_ns - monotonic_ns()) / SECOND_NS, 0)
+        if self._pauses_until_ns and monotonic_ns() >= self._pauses_until_ns:
+            self._pauses_until_ns = 0
+            self._poll.modify(self._listener, select.EPOLLIN)
+        until_ns = min(filter(None, (end_ns, self._pauses_until_ns)), default=None)
+        left_s = None if until_ns is None else max((until_ns - monotonic_ns()) / SECOND_NS, 0)
         heard: Heard = []
         for number, what in self._poll.poll(left_s):
             guest = self._guests.get(number)
@@ -117,7 +125,15 @@ class Desk:
     def _welcome(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                guest = Guest(self._listener.accept()[0])
+                try:
+                    guest = Guest(self._listener.accept()[0])
+                except BlockingIOError:
+                    raise
+                except OSError as reason:  # else the poll would come back at once, again and again
+                    log.warning("no connection of another process can be taken: %s", reason)
+                    self._pauses_until_ns = monotonic_ns() + int(TAKE_IN_PAUSE_S * SECOND_NS)
+                    self._poll.modify(self._listener, 0)
+                    return
                 if len(self._guests) >= CONNECTIONS_MAX:
                     busy = Busy(f"{CONNECTIONS_MAX} connections are being served")
                     with contextlib.suppress(wire.Left):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import socket
 import stat
@@ -446,6 +447,25 @@ def test_more_connections_than_the_limit_are_refused_not_kept_waiting(
     with contextlib.closing(Courier(counter.path)) as other, pytest.raises(Busy, match="are being served"):
         other.numbers(10.0)
     assert 2 == counter.commit("a")
+
+
+def test_without_a_free_descriptor_a_connection_waits_and_the_desk_does_not_spin(
+    counter: Counter, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener, tries, end_ns = counter.desk._listener, itertools.count(1), SystemClock().monotonic_ns() + 500_000_000
+    last = 0
+
+    def accept() -> Any:
+        nonlocal last
+        if SystemClock().monotonic_ns() < end_ns:
+            last = next(tries)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return listener.accept()
+
+    counter.desk._listener = SimpleNamespace(accept=accept, fileno=listener.fileno, close=listener.close)  # type: ignore[assignment]
+    assert 1 == counter.courier.commit(press, ("n",), counter.fingerprint(press), 30)[0]
+    assert 1 <= last <= 10
+    assert "no connection of another process can be taken" in caplog.text
 
 
 def test_an_end_without_anything_under_way_waits_for_nothing(counter: Counter) -> None:
