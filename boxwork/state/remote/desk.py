@@ -19,7 +19,7 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,6 +30,7 @@ from boxwork.state.face import AsyncEngine
 from boxwork.state.job import Job
 from boxwork.state.remote import wire
 from boxwork.state.remote.catalogue import Catalogue, Fingerprint
+from boxwork.state.remote.crew import Crew
 from boxwork.state.remote.guest import NOWHERE, USED_MAX, Group, Guest, Place
 from boxwork.state.values import SMALL, freeze
 from boxwork.transactions import Transaction
@@ -71,9 +72,7 @@ class Desk:
         self._told: deque[tuple[Guest, dict[str, Any]]] = deque()  # filled by any thread
         self._is_rung = False
         self._pauses_until_ns = 0  # nobody is taken in before; 0: somebody may be
-        self._threads_lock = threading.Lock()  # over the next two
-        self._threads = 0
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._crew = Crew(THREADS_MAX)
         self._listener = _listen(path)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.epoll()
@@ -337,7 +336,7 @@ class Desk:
                 done.error = error
             self.job_done(done, [place])
 
-        self._start(work)
+        self._crew.start(work)
 
     async def _awaited(self, job: Job) -> None:
         face, row = AsyncEngine(self._engine), job.arguments(0)
@@ -345,23 +344,6 @@ class Desk:
         committed: Any = await face.commit(job.box, *row, receipt=True, once=job.once, lane=lane, who=job.who)
         answer, at = committed
         job.answers, job.first, job.receipt_at = [answer], at.index, (at.epoch, at.version, at.digest)
-
-    def _start(self, work: Callable[[], None]) -> None:
-        with self._threads_lock:
-            self._waiting.append(work)
-            if self._threads == THREADS_MAX:
-                return
-            self._threads += 1
-        threading.Thread(target=self._work, name="state-guest", daemon=True).start()
-
-    def _work(self) -> None:
-        while True:
-            with self._threads_lock:
-                if not self._waiting:
-                    self._threads -= 1
-                    return
-                work = self._waiting.popleft()
-            work()
 
     # --- questions
 
@@ -385,7 +367,7 @@ class Desk:
             self._told.append((guest, {"number": number, **told}))
             self._ring()
 
-        self._start(work)
+        self._crew.start(work)
 
     def _tell(self, guest: Guest, message: dict[str, Any]) -> None:
         guest.under_way -= len(message.get("gone", "1"))
