@@ -10,6 +10,7 @@ from boxwork import errors
 from boxwork.packs.images import esp
 
 MIB = 1 << 20
+FSCK = shutil.which("fsck.fat", path="/usr/sbin:/sbin")
 
 
 def read(image: bytes) -> bytes:
@@ -57,9 +58,10 @@ def test_what_does_not_fit_is_refused() -> None:
         esp.file_system(b"x", 64 * MIB)
 
 
-@pytest.mark.skipif(shutil.which("fsck.fat", path="/usr/sbin:/sbin") is None, reason="needs dosfstools")
+@pytest.mark.servers
+@pytest.mark.skipif(FSCK is None, reason="needs dosfstools")
 def test_fsck_finds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "esp"
     path.write_bytes(esp.file_system(b"program" * 40_000, 2 * MIB).ljust(2 * MIB, b"\0"))
-    found = subprocess.run(["/usr/sbin/fsck.fat", "-n", path], capture_output=True, text=True, check=False)
+    found = subprocess.run([FSCK, "-n", path], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
