@@ -112,7 +112,7 @@ class _Shared:
                 left_s = (end_ns - monotonic_ns()) / SECOND_NS
                 if not (self._listen(left_s) if listens else me.sleep(left_s)) and monotonic_ns() >= end_ns:
                     raise CommitUnknown(
-                        f"the owner of the facts did not answer within {timeout_s:.3g} s (setting"
+                        f"the owner of the facts did not answer within {round(timeout_s, 1):g} s (setting"
                         " state.forward_s_max): it may have happened; ask again with the same `once`"
                     )
         finally:
