@@ -94,7 +94,7 @@ def write(work: Any, version: Tree, target: Path, *, root_mib: int = 0, data_mib
     )  # fmt: skip
     uefi = work.get(
         work.derive(
-            loader.uefi, configuration=loader.configuration(loader.UEFI_DISK), modules=loader.UEFI_MODULES,
+            loader.uefi, configuration=loader.configuration(loader.UEFI_FIRST), modules=loader.UEFI_MODULES,
             total=places["esp"].bytes, tools=tools["grub-mkimage"],
         )
     )  # fmt: skip
