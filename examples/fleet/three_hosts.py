@@ -46,12 +46,12 @@ class Walk:
 
     # --- what a person types
 
-    def boxwork(self, *words: str, space: str = "") -> str:
+    def boxwork(self, *words: str, space: str = "", within_s: float = PATIENCE_S) -> str:
         """One command, in words as they are typed; in a host's namespace if one is named."""
         common = ["--data", str(self.place / "data"), "--set", f"serve.port={self.port}"]
         there = ["ip", "netns", "exec", space] if space else []
         done = subprocess.run(
-            [*there, *BOXWORK, *common, *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+            [*there, *BOXWORK, *common, *words], capture_output=True, text=True, timeout=within_s, check=False
         )
         if done.returncode:
             raise SystemExit(f"boxwork {' '.join(words)}\n{done.stdout}{done.stderr}")
@@ -62,8 +62,8 @@ class Walk:
 
     # --- what stands around it
 
-    def start_server(self) -> None:
-        (self.place / "hosts.csv").write_text(sheet("hello from version 1"))
+    def start_server(self, rows: str) -> None:
+        (self.place / "hosts.csv").write_text(rows)
         settings = {
             "fleet.source": f"csv:{self.place / 'hosts.csv'}",
             "fleet.source_poll_s": "0.5",
@@ -144,13 +144,13 @@ class Walk:
     def status(self, host: str) -> dict[str, object]:
         return dict(json.loads(self.boxwork("--json", "fleet", "agent", "status", "--root", str(self.root(host)))))
 
-    def fetched(self, host: str) -> str:
+    def log(self, host: str) -> str:
         return (self.place / f"{host}.log").read_text()
 
 
 def walk(one: Walk) -> None:
     """The walk itself; every claim it prints was looked at first."""
-    one.start_server()
+    one.start_server(sheet("hello from version 1"))
     say("the server runs; three hosts are started, each in a network namespace of its own")
     for number, host in enumerate(HOSTS):
         one.start_host(number, host)
@@ -172,9 +172,9 @@ def walk(one: Walk) -> None:
     (bad / "etc/greeter.json.j2").write_text('{"greeting": "{{ greeting }}", "port": {{ port }}\n')
     one.publish(bad, "version 3, with a brace too few")
     say("version 3 is published: a brace is missing in a template, so its service is not healthy")
-    until("the first host took it and went back by itself", lambda: any("went back" in one.fetched(h) for h in HOSTS))
+    until("the first host took it and went back by itself", lambda: any("went back" in one.log(h) for h in HOSTS))
     until("all hosts say what version 2 says, still", one.all_say("hello from version 2"))
-    took = [host for host in HOSTS if "not healthy" in one.fetched(host)]
+    took = [host for host in HOSTS if "not healthy" in one.log(host)]
     assert len(took) == 1, f"the rollout did not stop at the first host: {took}"
     say(f"only {took[0]} ever saw version 3; the rollout stopped there")
 
@@ -225,10 +225,10 @@ def ip(*words: str) -> None:
 
 
 @contextlib.contextmanager
-def prepared(port: int, second: int) -> Iterator[Walk]:
+def prepared(port: int, second: int, kind: type[Walk] = Walk) -> Iterator[Walk]:
     """A walk in a directory that goes away with it."""
     with tempfile.TemporaryDirectory(prefix="boxwork-fleet-") as place:
-        one = Walk(Path(place), port, second)
+        one = kind(Path(place), port, second)
         try:
             yield one
         except BaseException:

@@ -255,6 +255,10 @@ class Agent:
     def _become(self, signed: Signed, desired: Desired) -> None:
         """Stage, note, change, settle."""
         start = clock.monotonic_ns()
+        if desired.is_system and os.geteuid() != 0:
+            raise errors.BadInput(
+                "this version is a whole system, and only root can give its files their owners: run the agent as root"
+            )
         tree_ref = Ref.parse(desired.tree)
         name = f"{desired.release}-{tree_ref.hex[:12]}"
         if tree_ref not in self._pack and not self.content.has(tree_ref):  # it was too much for one answer
@@ -262,7 +266,7 @@ class Agent:
             running = memory.versions.get(memory.running)
             self._pack = self._client.pack(running.tree if running else "")
         try:
-            fetched = self._stage.fetch(tree_ref, self._blob)
+            fetched = self._stage.fetch(tree_ref, self._blob, self._gather, system=desired.is_system)
         finally:
             self._pack = {}
         self._at("fetched")
@@ -293,16 +297,22 @@ class Agent:
         data = self._pack.get(ref)  # named by its own hash, so it is what was asked for
         return self._client.blob(ref, bytes_max) if data is None else (data,)
 
+    def _gather(self, refs: Sequence[Ref]) -> dict[Ref, bytes]:
+        """These blobs, as far as they came with the document or come in one answer."""
+        here = {ref: data for ref in refs if (data := self._pack.get(ref)) is not None}
+        lacking = [ref for ref in refs if ref not in here]
+        return here | self._client.lot(lacking) if len(lacking) > 1 else here
+
     def _ready(self, memory: Memory, name: str, signed: Signed, desired: Desired) -> Version:
         """The version as it lies on the disk; made if it does not, or not as it should."""
         known = memory.versions.get(name)
-        if known is not None and known.tree == desired.tree and known.name != memory.running:
+        if known is not None and known.tree == desired.tree:
             trial = msgspec.structs.replace(memory, running=name, accepted="", edit_until_ns=0)
             if not [
                 d for d in Look(self.root, self.content, self.secrets, trial, self._clock).found if d.path != "current"
             ]:
                 return msgspec.structs.replace(known, signed=signed, position=desired.position, release=desired.release)
-        secret_files = self._stage.make(name, Ref.parse(desired.tree), desired.secrets)
+        secret_files = self._stage.make(name, Ref.parse(desired.tree), desired.secrets, system=desired.is_system)
         good = known.good if known is not None else False
         return Version(
             name=name,
@@ -432,8 +442,10 @@ class Agent:
         right = Ref.parse(memory.accepted or version.tree)
         paths = [drift.path for drift in look.accidental]
         if paths != [CURRENT]:
-            self._stage.fetch(right, self._blob)  # what a power cut took from the store
-            self._stage.make(version.name, right, read_document(version.signed).secrets)
+            document = read_document(version.signed)
+            # What a power cut took from the store.
+            self._stage.fetch(right, self._blob, self._gather, system=document.is_system)
+            self._stage.make(version.name, right, document.secrets, system=document.is_system)
         self._changer.point_at(version.name)
         self._at("reverted")
         desired = read_document(version.signed)

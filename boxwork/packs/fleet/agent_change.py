@@ -38,7 +38,7 @@ def effect_between(content: Any, before: Version | None, after: Version) -> Effe
     if before is None:
         return "drain"
     old, new = read_document(before.signed), read_document(after.signed)
-    if old.packages != new.packages:
+    if old.package_set != new.package_set:
         return "drain"
     if old.tree == new.tree:
         return "none"
@@ -174,7 +174,7 @@ class Changer:
             desired = read_document(version.signed)
             self.point_at(version.name)
             self._at("switched back")
-            if attempt.effect == "drain" and failed.packages != desired.packages:
+            if attempt.effect == "drain" and failed.package_set != desired.package_set:
                 self._run(desired.hooks.packages, version, attempt.effect)
             self._tell(attempt, version, desired)
             self._at("told back")

@@ -62,25 +62,26 @@ class Look:
             return
         own = Tree(Ref.parse(version.tree), self._content)
         right = Tree(Ref.parse(self._memory.accepted), self._content) if self._memory.accepted else own
-        for change in self._compare(directory, right, version.secret_files):
+        system = read_document(version.signed).is_system
+        for change in self._compare(directory, right, version.secret_files, system):
             self._add(change.path, _kind(change), intent)
         if right is not own:
             listed = {drift.path for drift in self.found}
-            for change in differences(own, right, version.secret_files):
+            for change in differences(own, right, version.secret_files, system=system):
                 if change.path not in listed:
                     self._add(change.path, _kind(change), "accepted")
         self._look_at_secrets(directory, own, version, intent)
 
-    def _compare(self, directory: Path, right: Tree, apart: Sequence[str]) -> list[tree.Change]:
+    def _compare(self, directory: Path, right: Tree, apart: Sequence[str], system: bool) -> list[tree.Change]:
         """What differs; looked at quickly, unless whoever asked keeps the tree, or a part of it is gone."""
         if not self._whole:
-            self.tree = actual(self._content, directory, apart, whole=False)
             try:
-                return differences(right, self.tree, apart)
+                self.tree = actual(self._content, directory, apart, system=system, whole=False)
+                return differences(right, self.tree, apart, system=system)
             except errors.BlobMissing:
                 pass  # swept since it was last seen: put again below
-        self.tree = actual(self._content, directory, apart)
-        return differences(right, self.tree, apart)
+        self.tree = actual(self._content, directory, apart, system=system)
+        return differences(right, self.tree, apart, system=system)
 
     def _look_at_secrets(self, directory: Path, own: Tree, version: Version, intent: Intent) -> None:
         names = read_document(version.signed).secrets

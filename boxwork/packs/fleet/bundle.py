@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
-from boxwork import Blob, Ref, Tree, derivation, errors
+from boxwork import Blob, Ref, Tree, TreeEntry, derivation, errors
 from boxwork import tree as trees
-from boxwork.packs.fleet.protocol import EffectRule, Hooks
+from boxwork.packs.fleet import roots
+from boxwork.packs.fleet.protocol import EffectRule, Hooks, Root
 from boxwork.packs.fleet.release import MANIFEST, TEMPLATE_SUFFIX, Kind, Value, secrets_in
 from boxwork.packs.fleet.table import Table
 
@@ -68,6 +69,30 @@ def directory(template: Tree, made: dict[str, Blob], without: list[str]) -> byte
     return trees.encode(entries)
 
 
+@derivation(name="fleet.over")
+def over(under: Tree, template: Tree, made: dict[str, Blob], without: list[str]) -> bytes:
+    """A directory of a system with one of a release laid over it, as the bytes of a tree.
+
+    What both have is the release's, but for directories, which stay as the system has them; the rest is root's.
+    """
+    entries = dict(under.entries)
+    for entry in template.entries.values():
+        if entry.name in without:
+            continue
+        blob = made.get(entry.name)
+        name = entry.name
+        below = entries.get(name)
+        if entry.kind == "directory" and blob is not None:
+            kept = below or msgspec.structs.replace(entry, uid=0, gid=0)
+            entries[name] = msgspec.structs.replace(kept, ref=blob.ref)
+            continue
+        if blob is not None:
+            name = name.removesuffix(".j2")
+            entry = msgspec.structs.replace(entry, name=name, ref=blob.ref, size=blob.size)
+        entries[name] = msgspec.structs.replace(entry, uid=0, gid=0)
+    return trees.encode(entries.values())
+
+
 class Content(msgspec.Struct, frozen=True):
     """All that a host is told to be, but for its place in the order of things.  Equal contents are no change."""
 
@@ -76,6 +101,7 @@ class Content(msgspec.Struct, frozen=True):
     hooks: Hooks
     packages: tuple[str, ...]
     secrets: tuple[str, ...]
+    root: Root | None = None
 
 
 class BadTemplate(errors.BadInput):
@@ -88,9 +114,13 @@ class BadTemplate(errors.BadInput):
 class Bundles:
     """Makes contents, remembering within one run what every host of a kind has in common."""
 
-    def __init__(self, work: Any, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, work: Any, kinds: Mapping[str, Kind], under: Mapping[str, Ref]) -> None:
         self.work = work
         self.kinds = kinds
+        found = {ref: roots.Under(work, ref) for ref in dict.fromkeys(under.values())}
+        # By the name of the kind: the systems that the kinds stand on.
+        self.under = {name: found[ref] for name, ref in under.items()}
+        self._nothing: Any = work.tree(work.put(trees.encode(()))) if found else None
         self._names: dict[Ref, list[str]] = {}
         self._trees: dict[Ref, Tree] = {}
         self._still: dict[Ref, bool] = {}
@@ -104,28 +134,49 @@ class Bundles:
         kind = self.kinds[str(row.get("kind", ""))] if "" not in self.kinds else self.kinds[""]
         # A column that was left out is None, so that a template can ask for it: `{% if proxy %}`.
         values = {**dict.fromkeys(kind.manifest.columns), **row, "host": host}
-        tree = self._directory(kind.tree, values, host, "")
+        under = self.under.get(kind.name)
+        tree = self._directory(kind.tree, values, host, "", under.tree if under is not None else None)
         return Content(
             tree,
             kind.manifest.effects,
             kind.manifest.hooks,
             kind.manifest.packages,
             tuple(sorted(set(secrets_in(row)))),
+            Root(str(under.ref), str(under.set)) if under is not None else None,
         )
 
-    def _directory(self, tree: Tree, values: dict[str, Any], host: str, prefix: str) -> Ref:
+    def _directory(self, tree: Tree, values: dict[str, Any], host: str, prefix: str, under: Tree | None) -> Ref:
         made: dict[str, Ref] = {}
         for entry in tree.entries.values():
             path = prefix + entry.name
             if entry.kind == "directory":
                 below = self._trees.setdefault(entry.content, tree.subtree(entry))
-                if not self._is_still(below):
-                    made[entry.name] = self._directory(below, values, host, path + "/")
+                if under is not None:
+                    made[entry.name] = self._directory(below, values, host, path + "/", self._below(under, entry, path))
+                elif not self._is_still(below):
+                    made[entry.name] = self._directory(below, values, host, path + "/", None)
             elif entry.kind == "file" and entry.name.endswith(TEMPLATE_SUFFIX):
                 made[entry.name] = self._file(entry.content, values, host, path)
+            if under is not None and entry.kind != "directory":
+                _check_place(under, entry.name, path)
         without = [MANIFEST] if not prefix else []
+        if under is not None:
+            laid: Ref = self.work.derive(over, under=under, template=tree, made=made, without=without)
+            return laid
         output: Ref = self.work.derive(directory, template=tree, made=made, without=without)
         return output
+
+    def _below(self, under: Tree, entry: TreeEntry, path: str) -> Tree:
+        """The directory of the system that one of the release is laid over; an empty one if it has none there."""
+        found = under.entries.get(entry.name)
+        if found is None:
+            nothing: Tree = self._nothing
+            return nothing
+        if found.kind == "directory":
+            return under.subtree(found)
+        is_link = found.kind == "symlink"
+        remedy = f"is a link to {found.target}: put the files there" if is_link else f"is a {found.kind}: rename it"
+        raise BadTemplate(f"{path} is a folder of the release, and in the system below it {remedy}", path=path)
 
     def _is_still(self, tree: Tree) -> bool:
         """Is there no template in it: then it is the same for every host, and there is nothing to make."""
@@ -147,4 +198,10 @@ class Bundles:
             raise BadTemplate(f"{path} cannot be filled in for {host}: {fault.message}", host=host, path=path) from None
 
 
-BOXES = (mentions, render, directory)
+def _check_place(under: Tree, name: str, path: str) -> None:
+    found = under.entries.get(name.removesuffix(TEMPLATE_SUFFIX))
+    if found is not None and found.kind == "directory":
+        raise BadTemplate(f"{path} is a file of the release, and a directory of the system below it", path=path)
+
+
+BOXES = (mentions, render, directory, over, *roots.BOXES)

@@ -33,7 +33,10 @@ HOSTS_TOLD = 5
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One published state of the whole fleet.  `follow` means: roll it out by itself (it came from the source)."""
+    """One published state of the whole fleet.  `follow` means: roll it out by itself (it came from the source).
+
+    `roots` are the trees that its kinds stood on when it was published, by the name of the kind.
+    """
 
     number: int
     template: Ref
@@ -43,6 +46,7 @@ class Version(msgspec.Struct, frozen=True):
     at_ns: int
     source: str = ""
     follow: bool = False
+    roots: dict[str, Ref] = {}
 
 
 class Assigned(msgspec.Struct, frozen=True):
@@ -127,15 +131,24 @@ def begin(tx: Any, epoch: str) -> str:
 
 @transaction(name="fleet.publish")
 def publish(
-    tx: Any, template: Ref, table: Ref, author: str, reason: str, source: str, follow: bool, after: int | None
+    tx: Any,
+    template: Ref,
+    table: Ref,
+    author: str,
+    reason: str,
+    source: str,
+    follow: bool,
+    after: int | None,
+    roots: dict[str, Ref],
 ) -> Version:
     """A new version; refused if it equals the newest, or if `after` is given and is not the newest any more."""
     latest = tx.get(("fleet", "latest"), 0)
     tx.require(after is None or after == latest, f"version {latest} was published meanwhile: look at it first")
     if latest:
         last = tx.get(("fleet", "versions", latest))
-        tx.require((last.template, last.table) != (template, table), f"nothing differs from version {latest}")
-    version = Version(latest + 1, template, table, author, reason, tx.now(), source, follow)
+        same = (last.template, last.table, last.roots) == (template, table, roots)
+        tx.require(not same, f"nothing differs from version {latest}")
+    version = Version(latest + 1, template, table, author, reason, tx.now(), source, follow, roots)
     tx.put(("fleet", "latest"), version.number)
     tx.put(("fleet", "versions", version.number), version)
     return version

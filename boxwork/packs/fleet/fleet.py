@@ -5,6 +5,7 @@ both stand on this; what decides is in `decisions` and `plan`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from boxwork import Ref, errors
-from boxwork.packs.fleet import decisions, protocol
+from boxwork.packs.fleet import decisions, protocol, roots
 from boxwork.packs.fleet.bundle import Bundles, Content
 from boxwork.packs.fleet.decisions import Assigned, Rollout, State, Version
 from boxwork.packs.fleet.facade import Facade, difference
@@ -26,6 +27,8 @@ from boxwork.packs.fleet.protocol import Desired, Signed
 from boxwork.packs.fleet.release import Kind, kinds_of
 from boxwork.packs.fleet.table import Raw, Table, check
 
+log = logging.getLogger("boxwork.fleet")
+
 # Tables and templates of so many versions stay in memory: the present one, the one before, and one somebody looks at.
 TABLES_KEPT = 8
 # Contents in memory, of all hosts and releases.  Unit: contents; about 1 KiB each, so 50 MiB at most.
@@ -36,6 +39,9 @@ REFS_EACH_MAX = 64
 NO_BLOBS = msgspec.Raw(msgspec.msgpack.encode([]))
 # Packs in memory: hosts with equal trees ask for the same one within seconds.  Unit: packs, of 1 MiB at most.
 PACKS_KEPT = 32
+# Names of all blobs of a system that versions stand on, in memory: the present one, the one before, for a few kinds.
+# Unit: systems; 9,000 names are 2 MiB.
+SYSTEMS_KEPT = 8
 
 
 class Told(NamedTuple):
@@ -56,13 +62,16 @@ class Fleet:
         self._lock = threading.RLock()
         self._mirror: Mirror | None = None
         self._tables: OrderedDict[Ref, Table] = OrderedDict()
-        self._bundles: OrderedDict[Ref, Bundles] = OrderedDict()
+        self._kinds: OrderedDict[Ref, Mapping[str, Kind]] = OrderedDict()
+        self._bundles: OrderedDict[tuple[Any, ...], Bundles] = OrderedDict()
+        self._systems: OrderedDict[str, frozenset[Ref]] = OrderedDict()
         self._contents: OrderedDict[tuple[str, int], Content] = OrderedDict()
         self._packs: OrderedDict[tuple[Ref, str], msgspec.Raw] = OrderedDict()
         self._refs: OrderedDict[Ref, dict[Ref, int]] = OrderedDict()
         self._told: dict[str, Told] = {}
         self.keyring = Keyring(self, Path(work.node.root) / "keys")
         self.conductor: Any = None
+        self._root_problem = ""
 
     def close(self) -> None:
         if self.conductor is not None:
@@ -111,13 +120,20 @@ class Fleet:
             return table
 
     def kinds(self, template: Ref) -> Mapping[str, Kind]:
-        return self._bundles_of(template).kinds
-
-    def _bundles_of(self, template: Ref) -> Bundles:
         with self._lock:
-            found = self._bundles.get(template)
+            found = self._kinds.get(template)
             if found is None:
-                found = self._bundles[template] = Bundles(self.work, kinds_of(self.work.tree(template)))
+                found = self._kinds[template] = kinds_of(self.work.tree(template))
+                _trim(self._kinds, TABLES_KEPT)
+            return found
+
+    def bundles(self, template: Ref, under: Mapping[str, Ref]) -> Bundles:
+        """What makes the contents of a release that stands on these roots, by the names of its kinds."""
+        key = (template, *under.items())
+        with self._lock:
+            found = self._bundles.get(key)
+            if found is None:
+                found = self._bundles[key] = Bundles(self.work, self.kinds(template), under)
                 _trim(self._bundles, TABLES_KEPT)
             return found
 
@@ -134,7 +150,7 @@ class Fleet:
             row = self.table(version).rows.get(host)
             if row is None:
                 return None
-            made = self._bundles_of(version.template).content(host, row)
+            made = self.bundles(version.template, version.roots).content(host, row)
             self._contents[key] = made
             _trim(self._contents, CONTENTS_KEPT)
             return made
@@ -171,6 +187,7 @@ class Fleet:
             packages=content.packages,
             hooks=content.hooks,
             secrets=content.secrets,
+            root=content.root or msgspec.UNSET,
             keys=mirror.keys.keys or msgspec.UNSET,
         )
         signed = protocol.sign(self.keyring.signing(mirror.keys), document)
@@ -188,11 +205,11 @@ class Fleet:
             if content is None:
                 continue
             try:
-                held = self._refs_of(content.tree)
+                held = self._holds(content, ref)
             except errors.BlobMissing:
                 self._make_again(host, number)
-                held = self._refs_of(content.tree)
-            if ref in held:
+                held = self._holds(content, ref)
+            if held:
                 try:
                     data: bytes = self.work.get(ref)
                 except errors.BlobMissing:
@@ -200,6 +217,19 @@ class Fleet:
                     data = self.work.get(ref)
                 return data
         raise errors.NotFound(f"there is no {ref} for {host}", ref=str(ref), host=host)
+
+    def lot(self, host: str, refs: list[Ref]) -> bytes:
+        """Those of these blobs that this host may have, as many as one answer takes; it names them by their hashes."""
+        blobs: list[bytes] = []
+        total = 0
+        for ref in refs:
+            with contextlib.suppress(errors.NotFound):
+                data = self.blob(host, ref)
+                total += len(data)
+                if blobs and total > protocol.LOT_BYTES_MAX:
+                    break
+                blobs.append(data)
+        return msgspec.msgpack.encode(blobs)
 
     def blobs_of(self, host: str, has: str) -> msgspec.Raw:
         """The same as `pack` if it is small enough to travel with the document, else an empty list."""
@@ -220,10 +250,10 @@ class Fleet:
             known = self._packs.get(key)
         if known is None:
             try:
-                known = self._pack(content.tree, has)
+                known = self._pack(content, has)
             except errors.BlobMissing:
                 self._make_again(host, assigned.release if assigned is not None else 0)
-                known = self._pack(content.tree, has)
+                known = self._pack(content, has)
             with self._lock:
                 self._packs[key] = known
                 _trim(self._packs, PACKS_KEPT)
@@ -234,14 +264,10 @@ class Fleet:
         mirror = self._mirror or self.mirror
         return mirror.assigned.get(host)
 
-    def _pack(self, tree: Ref, has: str) -> msgspec.Raw:
-        old: dict[Ref, int] = {}
-        if has:
-            with contextlib.suppress(errors.BlobMissing):  # from another server: then everything is sent
-                old = self._refs_of(Ref.parse(has))
+    def _pack(self, content: Content, has: str) -> msgspec.Raw:
         blobs: list[bytes] = []
         total = 0
-        lacking = {ref: size for ref, size in self._refs_of(tree).items() if ref not in old}
+        lacking = self._lacking(content, has)
         for ref in sorted(lacking):
             if lacking[ref] > protocol.PACK_BLOB_BYTES_MAX:
                 continue
@@ -251,10 +277,44 @@ class Fleet:
                 total += len(data)
         return msgspec.Raw(msgspec.msgpack.encode(blobs))
 
+    def _lacking(self, content: Content, has: str) -> dict[Ref, int]:
+        """The blobs of a content that are not in the tree `has`, as far as they are worth sending unasked."""
+        if content.root is not None:
+            if has:  # a whole system is asked for in lots
+                with contextlib.suppress(errors.BlobMissing):
+                    return dict(roots.beside(self.work.tree(content.tree), self.work.tree(has)))
+            return {}
+        old: dict[Ref, int] = {}
+        if has:
+            with contextlib.suppress(errors.BlobMissing):  # from another server: then everything is sent
+                old = self._refs_of(Ref.parse(has))
+        return {ref: size for ref, size in self._refs_of(content.tree).items() if ref not in old}
+
+    def _holds(self, content: Content, ref: Ref) -> bool:
+        """Is this blob in what a host is told to be."""
+        if content.root is None:
+            return ref in self._refs_of(content.tree)
+        root = content.root.tree
+        with self._lock:
+            system = self._systems.get(root)
+            if system is None:
+                found = (entry.ref for _, entry in self.work.tree(root).walk() if entry.ref is not None)
+                system = self._systems[root] = frozenset(found)
+                _trim(self._systems, SYSTEMS_KEPT)
+        if ref in system:
+            return True
+        own = self._refs.get(content.tree)
+        if own is None:
+            own = dict(roots.beside(self.work.tree(content.tree), self.work.tree(root)))
+            with self._lock:
+                self._refs[content.tree] = own
+                _trim(self._refs, REFS_KEPT)
+        return ref in own
+
     def _make_again(self, host: str, number: int) -> None:
         with self._lock:
             version = self.version(number)
-            bundles = Bundles(self.work, self.kinds(version.template))
+            bundles = Bundles(self.work, self.kinds(version.template), version.roots)
             bundles.content(host, self.table(version).rows[host])
 
     def _refs_of(self, tree: Ref) -> dict[Ref, int]:
@@ -289,13 +349,16 @@ class Fleet:
         except errors.BoxworkError as fault:
             if latest == 0 or fault.code != "fleet.source":
                 raise
-            # The store is away: the rows that were good last, overrides included, are the rows.
-            good = self.table(self.version(latest)).rows
-            table = check([Raw("the last good row", {"host": host, **row}) for host, row in good.items()], kinds)
-        return self.put_version(ref, table, author, reason, "", follow, after)
+            table = self._good_rows(kinds)
+        return self.put_version(ref, table, author, reason, "", follow, after, roots.roots_of(self.work, kinds))
+
+    def _good_rows(self, kinds: Mapping[str, Kind]) -> Table:
+        """The store is away: the rows that were good last, overrides included, are the rows."""
+        good = self.table(self.version(self.mirror.latest)).rows
+        return check([Raw("the last good row", {"host": host, **row}) for host, row in good.items()], kinds)
 
     def follow_source(self) -> Version | None:
-        """Look at the source; a new version if its rows are not those of the newest one.
+        """Look at the source and the roots; a new version if they are not those of the newest one.
 
         Raises `SourceFailed` or `BadTable`: then nothing changes.
         """
@@ -303,24 +366,56 @@ class Fleet:
         if mirror.latest == 0:
             return None
         last = self.version(mirror.latest)
-        table = self.facade.table(self.kinds(last.template), mirror.overrides)
-        if table.ref == last.table:
+        kinds = self.kinds(last.template)
+        under = self._roots_now(kinds, last)
+        moved = under != last.roots
+        try:
+            table = self.facade.table(kinds, mirror.overrides)
+        except errors.BoxworkError as fault:
+            if not moved or fault.code != "fleet.source":
+                raise
+            table = self._good_rows(kinds)  # a system that must be renewed does not wait for a sheet
+        why = [difference(self.table(last), table)] if table.ref != last.table else []
+        if moved:
+            why.insert(0, roots.reason(self.work, kinds, last.roots, under))
+        if not why:
             return None
-        reason = difference(self.table(last), table)
+        who = "the source" if table.ref != last.table else "the root"
         return self.put_version(
-            last.template, table, "the source", reason, self.facade.name, self.follows, mirror.latest
+            last.template, table, who, "; ".join(why), self.facade.name, self.follows, mirror.latest, under
         )
+
+    def _roots_now(self, kinds: Mapping[str, Kind], last: Version) -> dict[str, Ref]:
+        """What the pins say now.  One that is gone is told once, and the version keeps what it stands on."""
+        try:
+            found = roots.roots_of(self.work, kinds)
+        except errors.NotFound as fault:
+            if self._root_problem != fault.message:
+                self._root_problem = fault.message
+                log.warning("the fleet's root: %s", fault.message)
+            return last.roots
+        self._root_problem = ""
+        return found
 
     @property
     def follows(self) -> bool:
         return bool(self.work.settings.text("fleet.on_source_change") == "rollout")
 
     def put_version(
-        self, template: Ref, table: Table, author: str, reason: str, source: str, follow: bool, after: int | None
+        self,
+        template: Ref,
+        table: Table,
+        author: str,
+        reason: str,
+        source: str,
+        follow: bool,
+        after: int | None,
+        under: dict[str, Ref],
     ) -> Version:
         if not reason.strip():
             raise errors.BadInput("a version has a reason: say why (--reason), whoever looks at it at night thanks you")
-        bundles = self._bundles_of(template)
+        self._keep_roots(under)
+        bundles = self.bundles(template, under)
         made = list(bundles.contents(table))  # every template is filled in for every host, before there is a version
         # The pins come first: a version that is committed has what it names.
         self.work.pin(template, f"fleet.template.{template}")
@@ -337,11 +432,20 @@ class Fleet:
             source=source,
             follow=follow,
             after=after,
+            roots=under,
         )
         with self._lock:
             self._contents.update({(host, version.number): content for host, content in made})
             _trim(self._contents, CONTENTS_KEPT)
         return version
+
+    def _keep_roots(self, under: Mapping[str, Ref]) -> None:
+        """A version outlives the pin that its roots came by."""
+        for root in dict.fromkeys(under.values()):
+            name = f"fleet.root.{root}"
+            if self.work.content.pinned(name) is None:
+                roots.check_whole(self.work, root)
+                self.work.pin(root, name)
 
     # --- moving
 

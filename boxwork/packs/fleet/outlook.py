@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from boxwork import Ref, errors
 from boxwork import tree as trees
-from boxwork.packs.fleet.decisions import Assigned, Rollout, Status
+from boxwork.packs.fleet import roots
+from boxwork.packs.fleet.decisions import Assigned, Rollout, Status, Version
 from boxwork.packs.fleet.facade import difference
 from boxwork.packs.fleet.overrides import concerning
 from boxwork.packs.fleet.plan import order
@@ -23,6 +25,8 @@ AWAY_S = 120.0
 LINES_MAX = 400
 FILE_BYTES_MAX = 256 * 1024
 FILES_MAX = 100
+# Where dpkg keeps what it knows of packages.
+NOTED = "var/lib/dpkg/"
 
 
 def _counted(host: str) -> list[tuple[int, str]]:
@@ -136,11 +140,9 @@ class Outlook:
         content = self.fleet.content(host, assigned.release) if assigned is not None else None
         files: list[dict[str, Any]] = []
         if content is not None:
-            tree = self.work.tree(content.tree)
             files = [
                 {"path": path, "ref": entry.ref, "bytes": entry.size, "mode": f"{entry.mode:04o}"}
-                for path, entry in tree.walk()
-                if entry.kind == "file"
+                for path, entry in self._own_files(content)
             ]
         return {
             "host": host,
@@ -152,6 +154,16 @@ class Outlook:
             "row": row,
             "overrides": self._overrides(host, row or {}),
         }
+
+    def _own_files(self, content: Any) -> Iterator[tuple[str, Any]]:
+        """The files of a host: all of them, or of a whole system those that the release laid over it."""
+        tree = self.work.tree(content.tree)
+        if content.root is None:
+            yield from ((path, entry) for path, entry in tree.walk() if entry.kind == "file")
+            return
+        for change in trees.diff(self.work.tree(content.root.tree), tree):
+            if change.after is not None and change.after.kind == "file":
+                yield change.path, change.after
 
     def _overrides(self, host: str, row: dict[str, Any]) -> list[dict[str, Any]]:
         """What was set over the host's row; what counts stands last."""
@@ -196,6 +208,7 @@ class Outlook:
             **msgspec.to_builtins(version, enc_hook=str),
             "hosts": len(self.fleet.table(version).rows),
             "assigned": sum(assigned.release == number for assigned in mirror.assigned.values()),
+            "systems": self._systems(version),
             "files": [
                 {"path": path, "ref": entry.ref, "bytes": entry.size}
                 for path, entry in self.work.tree(version.template).walk()
@@ -203,21 +216,51 @@ class Outlook:
             ],
         }
 
+    def _systems(self, version: Version) -> list[dict[str, Any]]:
+        """What the kinds of a version stand on: the pin, what it stood for then, how many packages are in it."""
+        kinds = self.fleet.kinds(version.template)
+        return [
+            {
+                "kind": name,
+                "root": kinds[name].manifest.root,
+                "tree": str(ref),
+                "packages": len(roots.packages_of(self.work, ref)),
+            }
+            for name, ref in version.roots.items()
+        ]
+
     def difference(self, old: int, new: int) -> dict[str, Any]:
-        """What differs between two versions: rows, and the files of the templates line by line."""
+        """What differs between two versions: rows, packages, and the files of roots and templates line by line."""
         before, after = self.fleet.version(old), self.fleet.version(new)
-        changes: list[dict[str, Any]] = []
-        for change in trees.diff(self.work.tree(before.template), self.work.tree(after.template)):
-            if len(changes) >= FILES_MAX:
-                break
-            lines = self._lines(change.before, change.after)
-            changes.append({"path": change.path, "kind": change.kind, "lines": lines})
+        packages: list[roots.Row] = []
+        files: list[dict[str, Any]] = []
+        kinds = before.roots.keys() & after.roots.keys()
+        moved = sorted(
+            {(before.roots[name], after.roots[name]) for name in kinds if before.roots[name] != after.roots[name]}
+        )
+        for was, now in moved:
+            packages += roots.packages_between(roots.packages_of(self.work, was), roots.packages_of(self.work, now))
+            files += self._changes(was, now, "/")
         return {
             "old": old,
             "new": new,
-            "files": changes,
+            "files": self._changes(before.template, after.template, ""),
             "rows": difference(self.fleet.table(before), self.fleet.table(after), most=50),
+            "packages": sorted(set(packages)),
+            "root_files": files,
         }
+
+    def _changes(self, old: Ref, new: Ref, prefix: str) -> list[dict[str, Any]]:
+        """Path by path, as far as a page is read.  What dpkg notes for itself is told as packages."""
+        changes: list[dict[str, Any]] = []
+        for change in trees.diff(self.work.tree(old), self.work.tree(new)):
+            if prefix and change.path.startswith(NOTED):
+                continue
+            if len(changes) >= FILES_MAX:
+                break
+            lines = self._lines(change.before, change.after)
+            changes.append({"path": prefix + change.path, "kind": change.kind, "lines": lines})
+        return changes
 
     def _lines(self, old: Any, new: Any) -> list[str]:
         """The lines that differ, as `diff -u` shows them."""
@@ -229,6 +272,8 @@ class Outlook:
                 return [f"(more than {FILE_BYTES_MAX // 1024} KiB, not compared line by line)"]
             else:
                 texts.append(self._text(entry.content))
+        if any("\0" in text for text in texts):
+            return []
         old_lines, new_lines = (text.splitlines() for text in texts)
         lines = list(difflib.unified_diff(old_lines, new_lines, "before", "after", lineterm="", n=2))
         return lines[2 : LINES_MAX + 2]

@@ -152,7 +152,9 @@ def _version_of(fleet: Any, reason: str, who: str) -> Any:
     if table.ref == last.table:  # it changes nothing, or the thread that looks at the source was faster
         return last
     try:
-        return fleet.put_version(last.template, table, who, reason, fleet.facade.name, fleet.follows, last.number)
+        return fleet.put_version(
+            last.template, table, who, reason, fleet.facade.name, fleet.follows, last.number, last.roots
+        )
     except errors.Refused:
         return fleet.version(fleet.mirror.latest)
 

@@ -6,11 +6,12 @@
     GET  /fleet/hosts/{host}/blobs?not={tree}    the small blobs that are not in that tree, all in one answer: a
                                                  MessagePack list of bytes, which the receiver names by hashing them;
                                                  a shorter way, nothing depends on it
+    POST /fleet/hosts/{host}/blobs               a list of refs → those of them that this host may have, as above
     GET  /fleet/hosts/{host}/blobs/{ref}         the bytes of a tree or a file of it; whoever reads checks the hash
     POST /fleet/hosts/{host}/reports             Report → Ack, once the server has it on disk
 
 A change costs a host one question: its answer brings the document together with the blobs it needs (a `Parcel`), and
-the next question, which has to be asked anyway, takes along how it went.  The other three are for what does not fit.
+the next question, which has to be asked anyway, takes along how it went.  The others are for what does not fit.
 
 `Desired` is what a host should be.  It depends on that host's content only, never on the time, so an edit that
 concerns other hosts changes not one byte of it; its name is the hash of those bytes.  What travels is `Signed`: the
@@ -44,6 +45,10 @@ DOCUMENT_BYTES_MAX = 1024 * 1024
 # A pack of blobs: each at most, and together at most.  Unit: bytes.  A larger blob costs more to send than to ask for.
 PACK_BLOB_BYTES_MAX = 64 * 1024
 PACK_BYTES_MAX = 1024 * 1024
+# Blobs that are asked for by name in one question: so many, of at most so many bytes together.  Units: blobs, bytes.
+# The files of a system are 9,000; one by one they would take longer than all the rest.
+LOT_BLOBS_MAX = 500
+LOT_BYTES_MAX = 4 * 1024 * 1024
 # Blobs that travel with the document: up to so much, because it is kept ready for every host that waits for the same,
 # and every one of them has it in its connection's buffer in the same moment.  Unit: bytes.
 PARCEL_BYTES_MAX = 64 * 1024
@@ -102,9 +107,17 @@ class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     health: Hook | None = None
 
 
+class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The system that a version stands on: its tree, and the name of its package set (equal sets, equal names)."""
+
+    tree: str
+    packages: str
+
+
 class Desired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What one host should be.
 
+    root  there if `tree` is a whole system: then owners, set-id bits, attributes and absolute links are part of it
     keys  the public keys that are believed from this document on, instead of those before; absent: as before
     """
 
@@ -119,7 +132,17 @@ class Desired(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     packages: tuple[str, ...] = ()
     hooks: Hooks = Hooks()
     secrets: tuple[Name, ...] = ()
+    root: Root | msgspec.UnsetType = msgspec.UNSET
     keys: tuple[PublicKey, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_system(self) -> bool:
+        return isinstance(self.root, Root)
+
+    @property
+    def package_set(self) -> tuple[str, ...]:
+        """What two versions are compared by: a host is drained where this differs."""
+        return (*self.packages, self.root.packages) if isinstance(self.root, Root) else self.packages
 
     def effect_of(self, path: str) -> Effect:
         """The last rule that matches decides, so general rules stand first; without one, nothing need be told."""
@@ -219,6 +242,7 @@ _report = msgspec.json.Decoder(Report)
 _reports = msgspec.json.Decoder(Annotated[list[Report], msgspec.Meta(max_length=REPORTS_MAX)])
 _parcel = msgspec.msgpack.Decoder(Parcel)
 _blobs = msgspec.msgpack.Decoder(list[bytes])
+_lot = msgspec.json.Decoder(Annotated[list[str], msgspec.Meta(max_length=LOT_BLOBS_MAX)])
 
 
 def canonical(desired: Desired) -> bytes:
@@ -334,6 +358,14 @@ def read_reports(body: bytes) -> list[Report]:
         return _reports.decode(body) if body else []
     except msgspec.DecodeError as reason:
         raise errors.BadInput(f"this is no list of at most {REPORTS_MAX} reports: {reason}") from None
+
+
+def read_lot(body: bytes) -> list[Ref]:
+    """The refs that a host asks for at once."""
+    try:
+        return [Ref.parse(ref) for ref in _lot.decode(body)]
+    except (msgspec.DecodeError, errors.BadRef) as reason:
+        raise errors.BadInput(f"this is no list of at most {LOT_BLOBS_MAX} refs: {reason}") from None
 
 
 def read_report(body: bytes) -> Report:

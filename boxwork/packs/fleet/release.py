@@ -39,12 +39,16 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`release.toml`, read.  `effects` and `hooks` go to the host as they stand; so do `packages`, its package set."""
+    """`release.toml`, read.  `effects` and `hooks` go to the host as they stand; so do `packages`, its package set.
+
+    root  the system that the folder is laid over: the name of a pinned tree of the node's store, or a ref
+    """
 
     columns: dict[str, Column] = {}
     effects: tuple[EffectRule, ...] = ()
     hooks: Hooks = Hooks()
     packages: tuple[str, ...] = ()
+    root: str = ""
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ POST /fleet/hosts/{host}?digest=&wait_s=    the document with its blobs, or 304 
                                             the body is what the host says of itself
 GET  /fleet/hosts/{host}?digest=&wait_s=    the document alone
 GET  /fleet/hosts/{host}/blobs?not=         the small blobs that it lacks, in one answer
+POST /fleet/hosts/{host}/blobs              blobs of its tree by name, many in one answer
 GET  /fleet/hosts/{host}/blobs/{ref}        a blob of its tree
 GET  /fleet/hosts/{host}/token              its token by the newest key
 POST /fleet/hosts/{host}/reports            what it says of itself
@@ -105,6 +106,13 @@ class Desk:
         # A few small blobs come out of a memory map: the way to a thread and back costs more.
         blobs = fleet.pack(host_of(request), has)
         return Response(bytes(blobs), 200, {"content-type": "application/msgpack", **PRIVATE})
+
+    async def lot(self, request: Request) -> Response:
+        """`POST /fleet/hosts/{host}/blobs`: blobs by their names, many in one answer."""
+        fleet = await self._ready()
+        refs = protocol.read_lot(await body_of(request))
+        blobs = await anyio.to_thread.run_sync(fleet.lot, host_of(request), refs)
+        return Response(blobs, 200, {"content-type": "application/msgpack", **PRIVATE})
 
     async def report(self, request: Request) -> Response:
         """`POST /fleet/hosts/{host}/reports`: what a host says of itself; answered once it is on disk."""
@@ -297,6 +305,7 @@ def routes(work: Any) -> list[BaseRoute]:
         Route("/fleet/hosts/{host}/reports", Direct(desk.report), methods=["POST"], include_in_schema=False),
         Route("/fleet/hosts/{host}/token", Direct(desk.token), methods=["GET"], include_in_schema=False),
         Route("/fleet/hosts/{host}/blobs", Direct(desk.pack), methods=["GET"], include_in_schema=False),
+        Route("/fleet/hosts/{host}/blobs", Direct(desk.lot), methods=["POST"], include_in_schema=False),
         Route("/fleet/hosts/{host}/blobs/{ref}", Direct(desk.blob), methods=["GET"], include_in_schema=False),
         Route("/fleet", shown.fleet, methods=["GET"], include_in_schema=False),
         Route("/fleet/host/{host}", shown.host, methods=["GET"], include_in_schema=False),

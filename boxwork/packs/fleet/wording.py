@@ -6,6 +6,8 @@ import datetime
 import getpass
 from typing import Any
 
+from boxwork.packs.fleet.roots import said
+
 
 def user() -> str:
     try:
@@ -70,6 +72,7 @@ def of_host(found: Any) -> str:
 
 def of_difference(found: Any) -> str:
     lines = [f"rows: {found['rows']}"]
-    for file in found["files"]:
+    lines += [f"package {said(row)}" for row in found["packages"]]
+    for file in [*found["root_files"], *found["files"]]:
         lines += [f"{file['kind']} {file['path']}", *(f"  {line}" for line in file["lines"])]
     return "\n".join(lines)

@@ -80,6 +80,7 @@ class Builder:
             plan = self.planner.plan(recipe, age_s_max=age_s_max)
             latest = self.catalog.latest(recipe.name)
             if latest is not None and latest["set"] == str(plan.ref):
+                self._point(recipe.name)
                 build.end("unchanged", number=latest["number"])
                 return Built(recipe.name, latest["number"], False, Ref.parse(latest["tree"]), plan.ref, build.id)
             built = self._release(plan, build, latest, reason, who)
@@ -123,7 +124,20 @@ class Builder:
             if not number:
                 raise errors.BadInput(f"{name} has no version before {current}")
         self.signer.verify(self.catalog.version(name, number))
-        return self.work.commit(image_rollback, name=name, number=number, by=who, reason=reason), number
+        before: int = self.work.commit(image_rollback, name=name, number=number, by=who, reason=reason)
+        self._point(name)
+        return before, number
+
+    def _point(self, name: str) -> None:
+        """Let the pin `images/NAME` stand for the version that counts: by it others follow an image.
+
+        What was decided comes first, so a builder that is killed in between is made good by the next one.
+        """
+        while True:
+            tree = Ref.parse(self.catalog.version(name)["tree"])
+            if self.work.content.pinned(f"images/{name}") == tree:
+                return
+            self.work.pin(tree, f"images/{name}")  # and look again: somebody may have decided meanwhile
 
     def prune(self, name: str, keep: int, *, who: str = "") -> list[int]:
         """Forget old versions, and unpin what only they held: a later `gc` takes it.  The numbers that went."""
@@ -214,6 +228,7 @@ class Builder:
         }
         version.update(self.signer.sign(plan.name, plan.ref, root.ref))
         number = self.work.commit(image_release, name=plan.name, version=version, by=who)
+        self._point(plan.name)
         states = tuple((step["kind"], step["title"], step["state"]) for step in build.record["steps"])
         return Built(plan.name, number, True, root.ref, plan.ref, build.id, states)
 

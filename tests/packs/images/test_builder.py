@@ -258,3 +258,21 @@ def test_pruning_keeps_the_newest_and_the_one_that_counts(debs: Archive, work: A
     assert [5, 2] == [version["number"] for version in workshop.catalog.versions("small")]
     assert {built[1].tree, built[4].tree} == {ref for _, ref in work.pins("images/small/tree/")}
     assert workshop.builder.build(recipe_of(debs, text.format(9))).number == 6
+
+
+def test_the_pin_of_an_image_is_the_version_that_counts(debs: Archive, work: Any, workshop: Workshop) -> None:
+    def pinned() -> Any:
+        return work.content.pinned("images/small")
+
+    first = workshop.builder.build(recipe_of(debs, WORLD))
+    assert first.tree == pinned()
+    debs.put("world", "2.0", files={"/usr/share/world/text": "world 2\n"}, depends="hello")
+    second = workshop.builder.build(recipe_of(debs, WORLD), age_s_max=0.0)
+    assert second.tree == pinned()
+    workshop.builder.rollback("small")
+    assert first.tree == pinned()
+    workshop.builder.prune("small", 1)
+    assert first.tree == pinned(), "it counts, so it is kept"
+    work.unpin("images/small")  # a builder that was killed before it came so far
+    assert not workshop.builder.build(recipe_of(debs, WORLD), age_s_max=0.0).new
+    assert first.tree == pinned()

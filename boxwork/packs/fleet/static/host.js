@@ -26,10 +26,11 @@ function show() {
         row("is", version(report?.release), report?.effect && report.effect !== "none" ? ` (${report.effect})` : ""),
         row("position", String(assigned?.position ?? "–"), report && report.position !== assigned?.position ? ` (it is at ${report.position})` : ""),
         row("tree", el("code", {}, content?.tree ? `${content.tree.slice(0, 19)}…` : "–")),
+        content?.root ? row("root", el("code", {}, `${content.root.tree.slice(0, 19)}…`)) : null,
         row("packages", content?.packages?.join(", ") || "–"),
         row("secrets", content?.secrets?.length ? content.secrets.map((name) => `secret:${name}`).join(", ") : "–"),
         report?.saved_total_ms ? row("downtime saved", span(report.saved_total_ms / 1000)) : null)),
-      el("section", { class: "card" }, el("h2", {}, "Files"), el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, ...["Path", "Mode", "Size", ""].map((name) => el("th", { scope: "col" }, name)))),
+      el("section", { class: "card" }, el("h2", {}, content?.root ? "Files laid over the root" : "Files"), el("div", { class: "table" }, el("table", {}, el("thead", {}, el("tr", {}, ...["Path", "Mode", "Size", ""].map((name) => el("th", { scope: "col" }, name)))),
         el("tbody", {}, ...found.files.map((file) => {
           const differs = drift.find((one) => one.path === file.path);
           return el("tr", {}, el("th", { scope: "row" }, el("a", { href: `${base}/fleet/hosts/${encodeURIComponent(found.host)}/blobs/${file.ref}`, download: file.path.split("/").at(-1) }, file.path)), el("td", {}, file.mode), el("td", {}, bytes(file.bytes)), el("td", {}, differs ? pill("drifted") : ""));

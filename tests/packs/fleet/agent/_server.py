@@ -25,6 +25,7 @@ from boxwork.packs.fleet.protocol import (
     Signed,
     new_key,
     public_key,
+    read_lot,
     read_report,
     read_reports,
     sign,
@@ -47,6 +48,7 @@ class Server:
         self.blobs_sent: list[str] = []
         self.tamper: Callable[[Ref, bytes], bytes] = lambda ref, data: data
         self.pack: bytes | None = None
+        self.lots: list[list[Ref]] | None = None
         self.parcel = b"\x90"
         self.reports_status = 200
         self.position = 0
@@ -70,6 +72,9 @@ class Server:
                     self.close_connection = True
                     return
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path.endswith("/blobs"):
+                    server.send_lot(self, body)
+                    return
                 if server.reports_status != 200 and body != b"[]":
                     answer(self, server.reports_status, b"no")
                     return
@@ -129,6 +134,15 @@ class Server:
                 answer(handler, 304, b"")
             else:
                 answer(handler, 200, msgspec.msgpack.encode(Parcel(self.signed, msgspec.Raw(self.parcel))))
+
+    def send_lot(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        """Many blobs in one answer, if this server does that."""
+        if self.lots is None:
+            answer(handler, 404, b"{}")
+        else:
+            refs = read_lot(body)
+            self.lots.append(refs)
+            answer(handler, 200, msgspec.msgpack.encode([self.tamper(ref, self.content.get(ref)) for ref in refs]))
 
     def tree_of(self, files: dict[str, bytes | str]) -> Ref:
         """A tree with these files; a text is the target of a symbolic link."""
