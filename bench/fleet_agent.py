@@ -56,6 +56,10 @@ class Shelf(Client):
     def blob(self, ref: Ref, bytes_max: int) -> Iterator[bytes]:
         yield self.content.get(ref)
 
+    def lot(self, refs: Sequence[Ref]) -> dict[Ref, bytes]:
+        """As many of these as one answer takes."""
+        return {ref: self.content.get(ref) for ref in refs}
+
     def pack(self, have: str) -> dict[Ref, bytes]:
         return {}
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from boxwork.packs.fleet.agent_secrets import Secrets, refers
 from boxwork.packs.fleet.protocol import LOT_BLOBS_MAX, LOT_BYTES_MAX
 
 Fetch = Callable[[Ref, int], Iterable[bytes]]
-Gather = Callable[[Sequence[Ref]], Mapping[Ref, bytes]]
+Gather = Callable[[Sequence[Ref]], dict[Ref, bytes]]
 
 VERSIONS = "versions"
 # The directory that is being filled; a killed agent leaves it, and the next one begins it anew.
@@ -93,11 +93,19 @@ class Stage:
                 small.append((ref, bytes_max))
         for group in _groups(small):
             here = gather([ref for ref, _ in group])
-            blobs = [here[ref] if ref in here else b"".join(fetch(ref, bytes_max)) for ref, bytes_max in group]
-            for (ref, _), data in zip(group, blobs, strict=True):
+            blobs: list[bytes] = []
+            held = 0
+            for ref, bytes_max in group:
+                data = here.pop(ref, None) or b"".join(fetch(ref, bytes_max))
                 if (found := ref_of(data)) != ref:
                     raise errors.BlobCorrupt(f"the server sent {found} where {ref} was asked for", ref=ref)
-            self._content.put_many(blobs, durable=durable)
+                blobs.append(data)
+                held += len(data)
+                if held >= GROUP_BYTES:  # lists of names may be longer than anybody said
+                    self._content.put_many(blobs, durable=durable)
+                    blobs, held = [], 0
+            if blobs:
+                self._content.put_many(blobs, durable=durable)
 
     def make(self, name: str, ref: Ref, secrets: Sequence[str], *, system: bool) -> list[str]:
         """Write the tree down as `versions/<name>`; the answer is which files hold secrets.

@@ -124,6 +124,8 @@ class Bundles:
         self._names: dict[Ref, list[str]] = {}
         self._trees: dict[Ref, Tree] = {}
         self._still: dict[Ref, bool] = {}
+        # Directories without templates over one of a system are the same for every host.
+        self._same: dict[tuple[Ref, Ref], Ref] = {}
 
     def contents(self, table: Table) -> Iterator[tuple[str, Content]]:
         """Host by host.  Raises `BadTemplate` naming the file, the host and the value that is missing."""
@@ -146,6 +148,8 @@ class Bundles:
         )
 
     def _directory(self, tree: Tree, values: dict[str, Any], host: str, prefix: str, under: Tree | None) -> Ref:
+        if under is not None and (known := self._same.get((tree.ref, under.ref))) is not None:
+            return known
         made: dict[str, Ref] = {}
         for entry in tree.entries.values():
             path = prefix + entry.name
@@ -162,6 +166,8 @@ class Bundles:
         without = [MANIFEST] if not prefix else []
         if under is not None:
             laid: Ref = self.work.derive(over, under=under, template=tree, made=made, without=without)
+            if self._is_still(tree):
+                self._same[tree.ref, under.ref] = laid
             return laid
         output: Ref = self.work.derive(directory, template=tree, made=made, without=without)
         return output
@@ -173,7 +179,7 @@ class Bundles:
             nothing: Tree = self._nothing
             return nothing
         if found.kind == "directory":
-            return under.subtree(found)
+            return self._trees.setdefault(found.content, under.subtree(found))
         is_link = found.kind == "symlink"
         remedy = f"is a link to {found.target}: put the files there" if is_link else f"is a {found.kind}: rename it"
         raise BadTemplate(f"{path} is a folder of the release, and in the system below it {remedy}", path=path)

@@ -11,6 +11,7 @@ these keys, too; those by a retired key are good until its grace is over.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def key_at(path: Path, new: bytes = b"") -> bytes:
     except FileNotFoundError:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         data = new or protocol.new_key()
-        half = path.with_name(f"{path.name}.{os.getpid()}")
+        half = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")  # two threads may come here first
         descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

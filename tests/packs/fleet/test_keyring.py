@@ -32,6 +32,9 @@ class Line:
     def report(self, report: protocol.Report) -> None:
         self.reports.append(report)
 
+    def lot(self, refs: Any) -> dict[Any, bytes]:
+        return {}
+
     def pack(self, have: str) -> dict[Any, bytes]:
         return {}
 
