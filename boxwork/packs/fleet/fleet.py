@@ -380,10 +380,8 @@ class Fleet:
             why.insert(0, roots.reason(self.work, kinds, last.roots, under))
         if not why:
             return None
-        who = "the source" if table.ref != last.table else "the root"
-        return self.put_version(
-            last.template, table, who, "; ".join(why), self.facade.name, self.follows, mirror.latest, under
-        )
+        who, source = ("the source", self.facade.name) if table.ref != last.table else ("the root", "")
+        return self.put_version(last.template, table, who, "; ".join(why), source, self.follows, mirror.latest, under)
 
     def _roots_now(self, kinds: Mapping[str, Kind], last: Version) -> dict[str, Ref]:
         """What the pins say now.  One that is gone is told once, and the version keeps what it stands on."""

@@ -16,6 +16,8 @@ from boxwork.packs.fleet.overrides import set_over
 from boxwork.packs.fleet.plan import Plan
 from boxwork.packs.fleet.protocol import Drift, Report
 from boxwork.testing.served import served
+from tests.packs.fleet.conftest import MANIFEST
+from tests.packs.fleet.systems import Systems
 
 pytestmark = pytest.mark.servers
 
@@ -144,3 +146,26 @@ def test_a_rollout_moves_on_its_page_and_one_beside_it_is_named(stage: Any, page
         stage.answer()
     page.locator(".pill", has_text="done").first.wait_for()
     assert "running" == stage.rollout(second.number).state
+
+
+def test_a_version_tells_its_root_and_what_differs_in_it(stage: Any, page: Any) -> None:
+    (stage.release / "bin").rename(stage.release / "hooks")
+    stage.write("release.toml", 'root = "images/web"\n' + MANIFEST)
+    systems = Systems(stage)
+    (stage.release / "etc/motd.j2").unlink()
+    systems.pin(libc6="2.36-9+deb12u8", zlib1g="1:1.2.13")
+    stage.publish("the hosts run an image")
+    systems.pin(text="good day\n", libc6="2.36-9+deb12u9", zlib1g="1:1.2.13", tzdata="2026b")
+    with contextlib.suppress(Refused):  # the served conductor saw it in the same moment
+        stage.fleet.follow_source()
+    assert 4 == stage.fleet.mirror.latest
+    page.goto(f"{stage.url}/fleet/version/4")
+    rows = [row.split("\t") for row in page.locator("tbody tr").all_inner_texts()]
+    assert [["libc6", "2.36-9+deb12u8", "2.36-9+deb12u9"], ["tzdata", "–", "2026b"]] == rows
+    assert "/etc/motd" == page.locator(".file code").first.inner_text()
+    assert "+good day" in page.locator(".diff").inner_text()
+    root = page.locator(".card", has=page.locator("h2", has_text="Root"))
+    assert ["images/web", "3"] == [root.locator("dd").nth(at).inner_text() for at in (0, 2)]
+    assert "images/web: libc6 2.36-9+deb12u8 → 2.36-9+deb12u9, +tzdata 2026b" in page.locator("#says").inner_text()
+    shoot(page, "fleet-root")
+    assert no_wider_than_the_screen(page)
