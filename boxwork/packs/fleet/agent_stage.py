@@ -231,7 +231,7 @@ class _Walk:
             return "a device: a version has none, the host's own /dev does"
         if self._system:
             return ""
-        if entry.kind == "pipe" or entry.attributes or entry.group:
+        if entry.kind == "pipe" or entry.attributes or entry.group or entry.uid is not None or entry.mode & 0o7000:
             return f"a {entry.kind} as only a whole system has it: give the release a root"
         if entry.kind == "symlink" and tree.leads_out(prefix.rstrip("/"), entry.target):
             return f"a symbolic link to {entry.target!r}, which leads out of the version"

@@ -191,14 +191,17 @@ def test_a_device_is_refused_in_any_version(server: Server, make_agent: MakeAgen
     assert any("is a device" in reason or "only root" in reason for reason in said), said
 
 
-@pytest.mark.parametrize("what", ["pipe", "shared", "marked"])
+@pytest.mark.parametrize("what", ["pipe", "shared", "marked", "owned", "set-id"])
 def test_what_only_a_system_has_is_refused_in_a_plain_version(
     server: Server, make_agent: MakeAgent, system: System, what: str
 ) -> None:
+    plain = msgspec.structs.replace(system.file("x"), name="evil", uid=None, gid=None)
     entries = {
         "pipe": TreeEntry("evil", "pipe", 0o600),
-        "shared": msgspec.structs.replace(system.file("x"), name="evil", group="evil"),
-        "marked": msgspec.structs.replace(system.file("x"), name="evil", attributes=(("user.a", b"b"),)),
+        "shared": msgspec.structs.replace(plain, group="evil"),
+        "marked": msgspec.structs.replace(plain, attributes=(("user.a", b"b"),)),
+        "owned": msgspec.structs.replace(plain, uid=0, gid=0),
+        "set-id": msgspec.structs.replace(plain, mode=0o4755),
     }
     server.say(server.desired(Ref(server.content.put(tree.encode([entries[what]])))))
     agent = make_agent()
