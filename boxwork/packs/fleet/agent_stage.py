@@ -14,6 +14,7 @@ parts it has just made.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,12 +28,16 @@ from boxwork.packs.fleet.agent_memory import storage_error, sync_directory
 from boxwork.packs.fleet.agent_secrets import Secrets, refers
 from boxwork.packs.fleet.protocol import LOT_BLOBS_MAX, LOT_BYTES_MAX
 
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
 Fetch = Callable[[Ref, int], Iterable[bytes]]
 Gather = Callable[[Sequence[Ref]], dict[Ref, bytes]]
 
 VERSIONS = "versions"
 # The directory that is being filled; a killed agent leaves it, and the next one begins it anew.
 MAKING = ".making"
+# What begins so is being removed.
+GONE = ".gone-"
 # The list of one directory's names, about 600,000 of them.  Unit: bytes.
 DIRECTORY_BYTES_MAX = 64 * 1024 * 1024
 # A file in which secrets are looked for is a text that people write.  Unit: bytes.
@@ -137,6 +142,7 @@ class Stage:
 
     def _take_name(self, making: Path, place: Path) -> None:
         # A version that lies there already has drifted; it may be the one that runs, so it is swapped whole.
+        check_unmounted(place)
         tree.take_place(making, place, replace=True)
         if making.exists():
             tree.remove(making)
@@ -167,26 +173,61 @@ class Stage:
         return filled
 
     def keep_only(self, names: Iterable[str]) -> list[str]:
-        """Remove every other version; the answer is which went."""
+        """Remove every other version; the answer is which went.
+
+        One in which something is mounted stays, and is told with `StorageError` when the others are gone.
+        """
         wanted = set(names)
         gone = []
+        mounted: errors.StorageError | None = None
         try:
             for entry in list(os.scandir(self.versions)):
-                if entry.name not in wanted and not entry.name.startswith("."):
+                if entry.name in wanted or (entry.name.startswith(".") and not entry.name.startswith(GONE)):
+                    continue
+                place = Path(entry.path)
+                try:
+                    check_unmounted(place)
+                except errors.StorageError as reason:
+                    mounted = reason
+                    continue
+                dead = place
+                if not entry.name.startswith(GONE):
                     # First out of the way, so that what is half removed has no version's name.
-                    dead = self.versions / f".gone-{entry.name}"
+                    dead = self.versions / f"{GONE}{entry.name}"
                     if os.path.lexists(dead):
+                        check_unmounted(dead)
                         tree.remove(dead)
-                    os.rename(entry.path, dead)
+                    os.rename(place, dead)
                     gone.append(entry.name)
-            for entry in list(os.scandir(self.versions)):
-                if entry.name.startswith(".gone-"):
-                    tree.remove(Path(entry.path))
+                tree.remove(dead)
         except FileNotFoundError:
             pass
         except OSError as reason:
             raise storage_error(self.versions, reason) from reason
+        if mounted is not None:
+            raise mounted
         return gone
+
+
+def check_unmounted(directory: Path) -> None:
+    """Raises `StorageError` if something is mounted below: to remove the directory would empty what is mounted.
+
+    Only what this process sees counts: a service with mounts of its own keeps them to itself.
+    """
+    place = os.path.realpath(directory)
+    try:
+        lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return  # no /proc, as in few containers: then nothing is known
+    for line in lines:
+        # proc(5): the fifth field is the mount point, with blanks and backslashes as octal numbers.
+        found = _OCTAL.sub(lambda match: chr(int(match[1], 8)), line.split(" ")[4])
+        if found == place or found.startswith(place + "/"):
+            raise errors.StorageError(
+                f"something is mounted at {found}: nothing is removed there, `umount` it first; a service whose mounts"
+                " are its own (`unshare --mount`) is in nobody's way",
+                path=found,
+            )
 
 
 class _Walk:

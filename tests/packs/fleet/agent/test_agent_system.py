@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,40 @@ def test_a_lot_that_lies_is_noticed_and_asked_for_again(server: Server, make_age
     agent.step()
     assert "applied" == server.reports[-1].state
     assert b"3" == (agent.root / "current/c").read_bytes()
+
+
+@pytest.mark.servers
+@needs_root
+def test_what_somebody_mounted_into_a_version_is_not_emptied_with_it(
+    server: Server, make_agent: MakeAgent, system: System, root: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "the state"
+    state.mkdir()
+    (state / "precious").write_text("yes")
+    said: list[str] = []
+    agent = make_agent(settings={"versions_max": 2}, log=lambda level, message: said.append(message))
+    agent.start()
+    place = ""
+    try:
+        for number in range(4):
+            changes: dict[str, TreeEntry | None] = {"etc/app.conf": system.file(str(number))}
+            server.say(server.desired(system.tree(changes), root=ONE))
+            agent.step()
+            if not place:
+                inside = (root / "current").resolve() / "a b"
+                inside.mkdir()
+                done = subprocess.run(["mount", "--bind", state, inside], check=False)
+                if done.returncode:
+                    pytest.skip("needs to mount")
+                place = str(inside)
+        assert any(f"something is mounted at {place}" in line for line in said), said
+        assert "yes" == (state / "precious").read_text()
+    finally:
+        if place:
+            subprocess.run(["umount", place], check=True)
+    agent.start()
+    changes = {"etc/app.conf": system.file("the last")}
+    server.say(server.desired(system.tree(changes), root=ONE))
+    agent.step()
+    assert not Path(place).exists(), "once it is unmounted it goes"
+    assert "yes" == (state / "precious").read_text()
