@@ -5,7 +5,6 @@ both stand on this; what decides is in `decisions` and `plan`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -25,9 +24,8 @@ from boxwork.packs.fleet.overrides import is_for, read_scope
 from boxwork.packs.fleet.plan import Plan, order
 from boxwork.packs.fleet.protocol import Desired, Signed
 from boxwork.packs.fleet.release import Kind, kinds_of
+from boxwork.packs.fleet.systems import Systems
 from boxwork.packs.fleet.table import Raw, Table, check
-
-log = logging.getLogger("boxwork.fleet")
 
 # Tables and templates of so many versions stay in memory: the present one, the one before, and one somebody looks at.
 TABLES_KEPT = 8
@@ -39,9 +37,6 @@ REFS_EACH_MAX = 64
 NO_BLOBS = msgspec.Raw(msgspec.msgpack.encode([]))
 # Packs in memory: hosts with equal trees ask for the same one within seconds.  Unit: packs, of 1 MiB at most.
 PACKS_KEPT = 32
-# Names of all blobs of a system that versions stand on, in memory: the present one, the one before, for a few kinds.
-# Unit: systems; 9,000 names are 2 MiB.
-SYSTEMS_KEPT = 8
 
 
 class Told(NamedTuple):
@@ -64,14 +59,14 @@ class Fleet:
         self._tables: OrderedDict[Ref, Table] = OrderedDict()
         self._kinds: OrderedDict[Ref, Mapping[str, Kind]] = OrderedDict()
         self._bundles: OrderedDict[tuple[Any, ...], Bundles] = OrderedDict()
-        self._systems: OrderedDict[str, frozenset[Ref]] = OrderedDict()
+        self._systems = Systems(work)
         self._contents: OrderedDict[tuple[str, int], Content] = OrderedDict()
         self._packs: OrderedDict[tuple[Ref, str], msgspec.Raw] = OrderedDict()
         self._refs: OrderedDict[Ref, dict[Ref, int]] = OrderedDict()
         self._told: dict[str, Told] = {}
         self.keyring = Keyring(self, Path(work.node.root) / "keys")
         self.conductor: Any = None
-        self._root_problem = ""
+        self._pins = roots.Pins(work)
 
     def close(self) -> None:
         if self.conductor is not None:
@@ -218,18 +213,8 @@ class Fleet:
                 return data
         raise errors.NotFound(f"there is no {ref} for {host}", ref=str(ref), host=host)
 
-    def lot(self, host: str, refs: list[Ref]) -> bytes:
-        """Those of these blobs that this host may have, as many as one answer takes; it names them by their hashes."""
-        blobs: list[bytes] = []
-        total = 0
-        for ref in refs:
-            with contextlib.suppress(errors.NotFound):
-                data = self.blob(host, ref)
-                total += len(data)
-                if blobs and total > protocol.LOT_BYTES_MAX:
-                    break
-                blobs.append(data)
-        return msgspec.msgpack.encode(blobs)
+    def _holds(self, content: Content, ref: Ref) -> bool:
+        return ref in self._refs_of(content.tree) if content.root is None else self._systems.holds(content, ref)
 
     def blobs_of(self, host: str, has: str) -> msgspec.Raw:
         """The same as `pack` if it is small enough to travel with the document, else an empty list."""
@@ -250,10 +235,10 @@ class Fleet:
             known = self._packs.get(key)
         if known is None:
             try:
-                known = self._pack(content, has)
+                known = self._packed(content, has)
             except errors.BlobMissing:
                 self._make_again(host, assigned.release if assigned is not None else 0)
-                known = self._pack(content, has)
+                known = self._packed(content, has)
             with self._lock:
                 self._packs[key] = known
                 _trim(self._packs, PACKS_KEPT)
@@ -264,10 +249,17 @@ class Fleet:
         mirror = self._mirror or self.mirror
         return mirror.assigned.get(host)
 
-    def _pack(self, content: Content, has: str) -> msgspec.Raw:
+    def _packed(self, content: Content, has: str) -> msgspec.Raw:
+        return self._pack(content.tree, has) if content.root is None else self._systems.pack(content, has)
+
+    def _pack(self, tree: Ref, has: str) -> msgspec.Raw:
+        old: dict[Ref, int] = {}
+        if has:
+            with contextlib.suppress(errors.BlobMissing):  # from another server: then everything is sent
+                old = self._refs_of(Ref.parse(has))
         blobs: list[bytes] = []
         total = 0
-        lacking = self._lacking(content, has)
+        lacking = {ref: size for ref, size in self._refs_of(tree).items() if ref not in old}
         for ref in sorted(lacking):
             if lacking[ref] > protocol.PACK_BLOB_BYTES_MAX:
                 continue
@@ -276,40 +268,6 @@ class Fleet:
                 blobs.append(data)
                 total += len(data)
         return msgspec.Raw(msgspec.msgpack.encode(blobs))
-
-    def _lacking(self, content: Content, has: str) -> dict[Ref, int]:
-        """The blobs of a content that are not in the tree `has`, as far as they are worth sending unasked."""
-        if content.root is not None:
-            if has:  # a whole system is asked for in lots
-                with contextlib.suppress(errors.BlobMissing):
-                    return dict(roots.beside(self.work.tree(content.tree), self.work.tree(has)))
-            return {}
-        old: dict[Ref, int] = {}
-        if has:
-            with contextlib.suppress(errors.BlobMissing):  # from another server: then everything is sent
-                old = self._refs_of(Ref.parse(has))
-        return {ref: size for ref, size in self._refs_of(content.tree).items() if ref not in old}
-
-    def _holds(self, content: Content, ref: Ref) -> bool:
-        """Is this blob in what a host is told to be."""
-        if content.root is None:
-            return ref in self._refs_of(content.tree)
-        root = content.root.tree
-        with self._lock:
-            system = self._systems.get(root)
-            if system is None:
-                found = (entry.ref for _, entry in self.work.tree(root).walk() if entry.ref is not None)
-                system = self._systems[root] = frozenset(found)
-                _trim(self._systems, SYSTEMS_KEPT)
-        if ref in system:
-            return True
-        own = self._refs.get(content.tree)
-        if own is None:
-            own = dict(roots.beside(self.work.tree(content.tree), self.work.tree(root)))
-            with self._lock:
-                self._refs[content.tree] = own
-                _trim(self._refs, REFS_KEPT)
-        return ref in own
 
     def _make_again(self, host: str, number: int) -> None:
         with self._lock:
@@ -367,7 +325,7 @@ class Fleet:
             return None
         last = self.version(mirror.latest)
         kinds = self.kinds(last.template)
-        under = self._roots_now(kinds, last)
+        under = self._pins.now(kinds, last.roots)
         moved = under != last.roots
         try:
             table = self.facade.table(kinds, mirror.overrides)
@@ -382,18 +340,6 @@ class Fleet:
             return None
         who, source = ("the source", self.facade.name) if table.ref != last.table else ("the root", "")
         return self.put_version(last.template, table, who, "; ".join(why), source, self.follows, mirror.latest, under)
-
-    def _roots_now(self, kinds: Mapping[str, Kind], last: Version) -> dict[str, Ref]:
-        """What the pins say now.  One that is gone is told once, and the version keeps what it stands on."""
-        try:
-            found = roots.roots_of(self.work, kinds)
-        except errors.NotFound as fault:
-            if self._root_problem != fault.message:
-                self._root_problem = fault.message
-                log.warning("the fleet's root: %s", fault.message)
-            return last.roots
-        self._root_problem = ""
-        return found
 
     @property
     def follows(self) -> bool:
@@ -412,7 +358,7 @@ class Fleet:
     ) -> Version:
         if not reason.strip():
             raise errors.BadInput("a version has a reason: say why (--reason), whoever looks at it at night thanks you")
-        self._keep_roots(under)
+        self._pins.keep(under)
         bundles = self.bundles(template, under)
         made = list(bundles.contents(table))  # every template is filled in for every host, before there is a version
         # The pins come first: a version that is committed has what it names.
@@ -436,14 +382,6 @@ class Fleet:
             self._contents.update({(host, version.number): content for host, content in made})
             _trim(self._contents, CONTENTS_KEPT)
         return version
-
-    def _keep_roots(self, under: Mapping[str, Ref]) -> None:
-        """A version outlives the pin that its roots came by."""
-        for root in dict.fromkeys(under.values()):
-            name = f"fleet.root.{root}"
-            if self.work.content.pinned(name) is None:
-                roots.check_whole(self.work, root)
-                self.work.pin(root, name)
 
     # --- moving
 

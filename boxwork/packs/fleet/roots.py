@@ -8,6 +8,7 @@ A host's /dev is the host's: device nodes are left out of what it is told.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,8 @@ import msgspec
 from boxwork import Blob, Ref, Tree, derivation, errors, ref_of
 from boxwork import tree as trees
 from boxwork.packs.fleet.release import Kind
+
+log = logging.getLogger("boxwork.fleet")
 
 # Where a Debian system keeps what is installed in it.
 STATUS = "var/lib/dpkg/status"
@@ -76,6 +79,34 @@ def resolve(work: Any, name: str) -> Ref:
             root=name,
         )
     return found
+
+
+class Pins:
+    """The pins that releases call their roots, as a fleet follows them."""
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self._problem = ""
+
+    def now(self, kinds: Mapping[str, Kind], last: dict[str, Ref]) -> dict[str, Ref]:
+        """What they say now.  One that is gone is told once, and the version keeps what it stands on: `last`."""
+        try:
+            found = roots_of(self.work, kinds)
+        except errors.NotFound as fault:
+            if self._problem != fault.message:
+                self._problem = fault.message
+                log.warning("the fleet's root: %s", fault.message)
+            return last
+        self._problem = ""
+        return found
+
+    def keep(self, under: Mapping[str, Ref]) -> None:
+        """A version outlives the pin that its roots came by.  Raises `BadInput` for one that is not whole."""
+        for root in dict.fromkeys(under.values()):
+            name = f"fleet.root.{root}"
+            if self.work.content.pinned(name) is None:
+                check_whole(self.work, root)
+                self.work.pin(root, name)
 
 
 def check_whole(work: Any, root: Ref) -> None:

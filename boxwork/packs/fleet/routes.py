@@ -48,6 +48,7 @@ from boxwork.packs.fleet.outlook import Outlook
 from boxwork.packs.fleet.overrides import set_over, unset_over
 from boxwork.packs.fleet.plan import plan_of
 from boxwork.packs.fleet.questions import Questions, of_host, whole_body
+from boxwork.packs.fleet.systems import lot
 
 log = logging.getLogger("boxwork.fleet")
 
@@ -111,7 +112,7 @@ class Desk:
         """`POST /fleet/hosts/{host}/blobs`: blobs by their names, many in one answer."""
         fleet = await self._ready()
         refs = protocol.read_lot(await body_of(request))
-        blobs = await anyio.to_thread.run_sync(fleet.lot, host_of(request), refs)
+        blobs = await anyio.to_thread.run_sync(lot, fleet, host_of(request), refs)
         return Response(blobs, 200, {"content-type": "application/msgpack", **PRIVATE})
 
     async def report(self, request: Request) -> Response:

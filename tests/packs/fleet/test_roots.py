@@ -8,6 +8,7 @@ from boxwork import Ref, errors
 from boxwork.packs.fleet import wording
 from boxwork.packs.fleet.outlook import Outlook
 from boxwork.packs.fleet.roots import packages_between
+from boxwork.packs.fleet.systems import lot
 from tests.packs.fleet.conftest import MANIFEST, Stage
 from tests.packs.fleet.systems import Systems
 
@@ -47,7 +48,7 @@ def test_what_is_in_a_host_may_be_fetched_by_it_and_nothing_else(stage: Stage, s
     for ref in wanted:
         assert stage.work.get(ref) == stage.fleet.blob("web0", ref)
     other = stage.work.put(b"nothing of theirs")
-    assert stage.fleet.lot("web0", [other]) == stage.fleet.lot("web0", [])
+    assert lot(stage.fleet, "web0", [other]) == lot(stage.fleet, "web0", [])
     with pytest.raises(errors.NotFound):
         stage.fleet.blob("web0", other)
 
