@@ -24,6 +24,7 @@ from boxwork.content.tree_value import (
     decode,
     diff,
     encode,
+    held_in,
     is_tree,
     references,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "diff",
     "encode",
     "follower",
+    "held_in",
     "is_tree",
     "leads_out",
     "references",

@@ -299,6 +299,31 @@ def references(data: bytes, ref: Ref) -> Iterator[Ref]:
             yield entry.ref
 
 
+def held_in(data: bytes, ref: Ref) -> list[tuple[Ref, int | None]]:
+    """The blobs that a tree's bytes name, each file with its size, each subtree with None.
+
+    For a tree that was read before, by `decode`: a tenth of its price, because names and modes are passed over unread.
+    """
+    if not data.startswith(HEADERS):
+        raise BlobCorrupt(f"{ref} is not a tree: it begins with {data[:20]!r}, not {HEADER!r}", ref=ref)
+    found: list[tuple[Ref, int | None]] = []
+    records = iter(data[len(HEADER) :].split(b"\0"))
+    try:
+        for record in records:
+            kind = record[:2]
+            if kind == b"f ":
+                _, _, _, size, digest, _ = record.split(b" ", 5)
+                found.append((Ref(PREFIX + digest.decode("ascii")), int(size)))
+            elif kind == b"d ":
+                _, _, _, digest, _ = record.split(b" ", 4)
+                found.append((Ref(PREFIX + digest.decode("ascii")), None))
+            elif kind == b"l ":
+                next(records)  # its target, which may look like anything
+    except (ValueError, StopIteration):
+        raise _malformed(ref, f"the record {record[:120]!r}") from None
+    return found
+
+
 def _entries(data: bytes, ref: Ref) -> Iterator[TreeEntry]:
     if not data.startswith(HEADERS):
         raise BlobCorrupt(f"{ref} is not a tree: it begins with {data[:20]!r}, not {HEADER!r}", ref=ref)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxwork.content.places.memory import MemoryPlace
-from boxwork.content.tree import Tree, TreeEntry, decode, diff, encode, follower, references
+from boxwork.content.tree import Tree, TreeEntry, decode, diff, encode, follower, held_in, references
 from boxwork.content.tree_value import DEPTH_MAX, HEADER
 from boxwork.errors import BadInput, BlobCorrupt, BlobMissing, NotFound, TooLarge
 from boxwork.keys import canonical, ref_of
@@ -302,3 +302,23 @@ def test_the_follower_does_not_guess_what_a_damaged_tree_held():
     tree = put_tree(store, file("a"))
     with pytest.raises(BlobCorrupt):
         follower(store)(tree.ref)
+
+
+def test_what_a_tree_holds_is_the_same_whether_names_are_read_or_not():
+    misleading = link("zz-link", "f 0644 - 3 " + "0" * 64 + " x")
+    data = encode(
+        [*SAMPLE, misleading, folder("zz-sub", B), TreeEntry("zz-pipe", "pipe"), file("zz-shared", A, group="b.txt")]
+    )
+    expected = [
+        (entry.ref, entry.size if entry.kind == "file" else None)
+        for entry in decode(data, ANY)
+        if entry.ref is not None
+    ]
+    assert expected == held_in(data, ANY)
+    assert [] == held_in(HEADER, ANY)
+
+
+@pytest.mark.parametrize("data", [b"no tree", HEADER + b"f 0644\0", HEADER + b"d 0755 -\0", HEADER + b"l - name"])
+def test_bytes_that_are_no_tree_hold_nothing(data):
+    with pytest.raises(BlobCorrupt):
+        held_in(data, ANY)

@@ -16,7 +16,7 @@ from typing import Any
 
 import boxwork
 from boxwork import clock
-from boxwork.packs.fleet.decisions import report
+from boxwork.packs.fleet.decisions import heard, spell
 from boxwork.packs.fleet.plan import Plan
 from boxwork.packs.fleet.protocol import Drift, Report
 from boxwork.testing.served import served
@@ -94,9 +94,9 @@ def drift(work: Any, fleet: Any) -> None:
         told = fleet.mirror.status[host].report
         changed = (Drift(path="etc/shop.conf", kind="changed"),)
         work.commit(
-            report,
-            Report(host=host, epoch=told.epoch, position=told.position, release=told.release, tree=told.tree,
-                   digest=told.digest, state="drifted", drift=changed, drift_count=1, agent="simulated"),
+            heard,
+            spell(Report(host=host, epoch=told.epoch, position=told.position, release=told.release, tree=told.tree,
+                         digest=told.digest, state="drifted", drift=changed, drift_count=1, agent="simulated")),
         )  # fmt: skip
 
 

@@ -7,11 +7,14 @@
     ("fleet", "rollouts", n)       Rollout
     ("fleet", "last_rollout")      the number of the newest rollout
     ("fleet", "cohorts", n)        the names of the hosts that rollout n moves, until it is over
-    ("fleet", "status", host)      Status: what the host last said of itself
+    ("fleet", "status", host)      Status, as JSON: what the host last said of itself
 
 A release number is the first version in which a host had its present content, so a version that changes one row
 changes one host's assignment.  Everything that moves is one transaction: a server killed at any moment finds on its
 return the step it was at, and takes the next one from there.
+
+What hosts say is the one thing that comes by thousands a second.  It is a fact and an input in JSON: a text is kept,
+logged and told to watchers as it is, and many reports run as one (docs/decisions/0037).
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import msgspec
 
 from boxwork import Ref, transaction
 from boxwork.packs.fleet.plan import Plan
-from boxwork.packs.fleet.protocol import Report
+from boxwork.packs.fleet.protocol import Report, read_report
 
 State = Literal["running", "paused", "done", "reverted", "aborted"]
 GOING = ("running", "paused")
@@ -119,6 +122,9 @@ class Status(msgspec.Struct, frozen=True):
     failed: int = 0
     failure: str = ""
     events: tuple[News, ...] = ()
+
+
+_status = msgspec.json.Decoder(Status)
 
 
 @transaction(name="fleet.begin")
@@ -246,23 +252,50 @@ def _ended(tx: Any, rollout: Rollout, state: State, event: Event) -> Rollout:
     return rollout
 
 
+@transaction(name="fleet.heard")
+def heard(tx: Any, said: str) -> bool:
+    """The newest word of a host, a report in JSON; True if it is news."""
+    report = read_report(said)
+    key = ("fleet", "status", report.host)
+    old = status_of(tx.get(key))
+    new = _after(old, report, tx.now())
+    tx.put(key, spell(new))
+    return _is_news(old, report)
+
+
 @transaction(name="fleet.report")
 def report(tx: Any, said: Report) -> bool:
-    """The newest word of a host; True if it is news."""
+    """The same, as logs of earlier versions have it: kept so that they can be verified."""
     key = ("fleet", "status", said.host)
-    old = tx.get(key) or Status(0, Report(host=said.host))
-    failed, failure = old.failed, old.failure
+    old = status_of(tx.get(key))
+    tx.put(key, _after(old, said, tx.now()))
+    return _is_news(old, said)
+
+
+def _is_news(old: Status | None, said: Report) -> bool:
+    known = old.report if old is not None else None
+    return known is None or (known.position, known.state, known.reason) != (said.position, said.state, said.reason)
+
+
+def _after(old: Status | None, said: Report, now_ns: int) -> Status:
+    failed, failure, events = (old.failed, old.failure, old.events) if old is not None else (0, "", ())
     if said.state in ("failed", "refused"):
         failed = said.wanted_position
         failure = said.reason or said.code or said.state
-    known = old.report
-    news = old.at_ns == 0 or (known.position, known.state, known.reason) != (said.position, said.state, said.reason)
-    events = old.events
-    if news and said.state != "alive":
-        entry = News(tx.now(), said.release, said.position, said.state, said.reason)
+    if said.state != "alive" and _is_news(old, said):
+        entry = News(now_ns, said.release, said.position, said.state, said.reason)
         events = (*events, entry)[-EVENTS_KEPT:]
-    tx.put(key, Status(tx.now(), said, failed, failure, events))
-    return news
+    return Status(now_ns, said, failed, failure, events)
 
 
-TRANSACTIONS = (begin, publish, start, advance, steer, revert, report)
+def spell(value: Status | Report) -> str:
+    """A status as a fact, a report as an input."""
+    return msgspec.json.encode(value).decode()
+
+
+def status_of(fact: str | Status | None) -> Status | None:
+    """What `spell` spelled, or what an earlier version put."""
+    return _status.decode(fact) if isinstance(fact, str) else fact
+
+
+TRANSACTIONS = (begin, publish, start, advance, steer, revert, heard, report)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from boxwork import Ref, errors
+from boxwork import tree as trees
 from boxwork.packs.fleet import decisions, protocol, roots
 from boxwork.packs.fleet.bundle import Bundles, Content
 from boxwork.packs.fleet.decisions import Assigned, Rollout, State, Version
@@ -259,11 +260,12 @@ class Fleet:
                 old = self._refs_of(Ref.parse(has))
         blobs: list[bytes] = []
         total = 0
-        lacking = {ref: size for ref, size in self._refs_of(tree).items() if ref not in old}
-        for ref in sorted(lacking):
-            if lacking[ref] > protocol.PACK_BLOB_BYTES_MAX:
+        read: dict[Ref, bytes] = {}  # lists of names that had to be read just now
+        held = self._refs_of(tree, read)
+        for ref in sorted(held.keys() - old.keys()):
+            if held[ref] > protocol.PACK_BLOB_BYTES_MAX:
                 continue
-            data = self.work.get(ref)
+            data = read.get(ref) or self.work.content.get(ref)
             if len(data) <= protocol.PACK_BLOB_BYTES_MAX and total + len(data) <= protocol.PACK_BYTES_MAX:
                 blobs.append(data)
                 total += len(data)
@@ -275,12 +277,23 @@ class Fleet:
             bundles = Bundles(self.work, self.kinds(version.template), version.roots)
             bundles.content(host, self.table(version).rows[host])
 
-    def _refs_of(self, tree: Ref) -> dict[Ref, int]:
-        """Every blob of a tree with the size of a file; a list of names has none before it is read."""
+    def _refs_of(self, tree: Ref, read: dict[Ref, bytes] | None = None) -> dict[Ref, int]:
+        """Every blob of a tree with the size of a file; a list of names has none before it is read.
+
+        `read` is given the lists of names, if they had to be read.
+        """
         known = self._refs.get(tree)
         if known is None:
-            found = {entry.ref: entry.size for _, entry in self.work.tree(tree).walk() if entry.ref is not None}
-            known = {tree: 0, **found}
+            known, todo = {tree: 0}, [tree]
+            while todo:
+                here = todo.pop()
+                data = self.work.content.get(here)
+                if read is not None:
+                    read[here] = data
+                for ref, size in trees.held_in(data, here):
+                    if size is None and ref not in known:
+                        todo.append(ref)
+                    known[ref] = size or 0
             if len(known) <= REFS_EACH_MAX:  # what a host gets now is what it has at the next change
                 with self._lock:
                     self._refs[tree] = known

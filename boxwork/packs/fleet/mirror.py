@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from boxwork import errors
-from boxwork.packs.fleet.decisions import Assigned, Rollout, Status, Version
+from boxwork.packs.fleet.decisions import Assigned, Rollout, Status, Version, status_of
 from boxwork.packs.fleet.keyring import Ring
 from boxwork.packs.fleet.overrides import Overrides
 
@@ -85,7 +85,7 @@ class Mirror:
         """One fact; the answer is the host whose assignment it is."""
         match key:
             case (_, "status", str(host)):
-                _keep(self.status, host, value)
+                _keep(self.status, host, status_of(value))
             case (_, "assigned", str(host)):
                 _keep(self.assigned, host, value)
                 return host

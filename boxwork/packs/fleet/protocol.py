@@ -368,7 +368,7 @@ def read_lot(body: bytes) -> list[Ref]:
         raise errors.BadInput(f"this is no list of at most {LOT_BLOBS_MAX} refs: {reason}") from None
 
 
-def read_report(body: bytes) -> Report:
+def read_report(body: bytes | str) -> Report:
     """A report as it came in."""
     try:
         return _report.decode(body)

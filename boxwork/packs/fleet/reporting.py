@@ -53,7 +53,7 @@ class Reporting:
             answers: list[Any] = []
             try:
                 answers = self.work.commit_many(
-                    decisions.report, [(report,) for reports, _ in batch for report in reports]
+                    decisions.heard, [(decisions.spell(report),) for reports, _ in batch for report in reports]
                 )
             except Exception as reason:  # it concerns everybody in the batch, and each is told
                 fault = reason

@@ -13,7 +13,7 @@ import boxwork
 from boxwork.errors import Refused
 from boxwork.packs.fleet import protocol
 from boxwork.packs.fleet.conductor import Conductor
-from boxwork.packs.fleet.decisions import report
+from boxwork.packs.fleet.decisions import heard, spell
 from boxwork.packs.fleet.plan import Plan
 from boxwork.testing.clock import FakeClock
 
@@ -131,7 +131,7 @@ class Stage:
                 )  # fmt: skip
             else:
                 said = protocol.Report(host=host, position=desired.position, release=desired.release, state="applied")
-            self.work.commit(report, said)
+            self.work.commit(heard, spell(said))
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(int(seconds * 1e9))

@@ -13,6 +13,7 @@ import boxwork
 from boxwork.errors import BadInput, BoxworkError, NotFound, Refused
 from boxwork.packs.fleet import protocol
 from boxwork.packs.fleet.bundle import BadTemplate
+from boxwork.packs.fleet.decisions import heard, report, spell
 from boxwork.packs.fleet.plan import Latency, Plan
 from boxwork.packs.fleet.sources.source import SourceFailed
 from boxwork.packs.fleet.table import BadTable
@@ -419,3 +420,31 @@ def test_secrets_stand_nowhere_in_the_data_directory(stage: Any) -> None:
     assert held
     assert not [path for path in held if b"hunter2" in path.read_bytes()]
     stage.open()
+
+
+# --- what hosts say
+
+
+def test_what_an_earlier_version_kept_of_a_host_is_read_and_goes_on(stage: Any) -> None:
+    stage.roll_out(stage.publish().number)
+    refused = protocol.Report(host="web1", position=1, state="refused", wanted_position=7, code="sig", reason="bad key")
+    stage.work.commit(report, refused)  # as it was put before: a Struct
+    stage.reopen()
+    before = stage.fleet.mirror.status["web1"]
+    assert (7, "bad key", refused) == (before.failed, before.failure, before.report)
+    drift = (protocol.Drift(path="etc/ä", kind="changed", found_ns=5),)
+    drifted = protocol.Report(host="web1", position=1, state="drifted", drift=drift, drift_count=1, stage_ms=0.5)
+    assert stage.work.commit(heard, spell(drifted))
+    after = stage.fleet.mirror.status["web1"]
+    assert (7, "bad key", drifted) == (after.failed, after.failure, after.report)
+    assert ["applied", "refused", "drifted"] == [news.state for news in after.events]
+    assert isinstance(stage.work.commit_many(heard, [(spell(drifted),)] * 20)[-1], bool)
+    assert after.events == stage.fleet.mirror.status["web1"].events
+
+
+def test_many_reports_run_as_one(make_stage: Any) -> None:
+    stage = make_stage(30)
+    stage.roll_out(stage.publish().number)
+    said = [protocol.Report(host=f"web{number}", position=1, state="drifted") for number in range(30)]
+    assert [True] * 30 == stage.work.commit_many(heard, [(spell(one),) for one in said])
+    assert said == [stage.fleet.mirror.status[one.host].report for one in said]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from boxwork.errors import Refused
-from boxwork.packs.fleet.decisions import report
+from boxwork.packs.fleet.decisions import heard, spell
 from boxwork.packs.fleet.overrides import set_over
 from boxwork.packs.fleet.plan import Plan
 from boxwork.packs.fleet.protocol import Drift, Report
@@ -35,8 +35,9 @@ def stage(make_stage: Any) -> Iterator[Any]:
     made.fleet.steer(rollout.number, "paused", who="ada", why="lunch")
     drift = (Drift(path="etc/app.conf", kind="changed"),)
     made.work.commit(
-        report, Report(host="web7", position=made.fleet.mirror.assigned["web7"].position, release=1, state="drifted",
-                       drift=drift, drift_count=1)
+        heard,
+        spell(Report(host="web7", position=made.fleet.mirror.assigned["web7"].position, release=1, state="drifted",
+                     drift=drift, drift_count=1)),
     )  # fmt: skip
     with served(made.work) as server:
         made.url = server.url
