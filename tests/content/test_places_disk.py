@@ -1,5 +1,6 @@
 """The disk place: what is special about it beyond the contract, and what happens when the disk says no."""
 
+import errno
 import os
 import stat
 import tempfile
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from boxwork.clock import SECOND_NS
-from boxwork.content.places.disk import TOUCH_NS, DiskPlace
+from boxwork.content.places.disk import TOGETHER_MIN, TOUCH_NS, DiskPlace
+from boxwork.content.syncing import FileSystem
 from boxwork.database import Database
 from boxwork.errors import BadRef, BlobCorrupt, BlobMissing, StorageError, StorageFull, StorageReadOnly
 from boxwork.keys import Ref, ref_of
@@ -226,6 +228,73 @@ def test_a_durable_put_is_on_the_disk_before_its_name_and_its_name_before_its_ro
         assert calls == ["sync the bytes", "link", "sync the directory", "commit"]
     else:
         assert calls == ["link", "commit"]
+
+
+def some(count, size=INLINE_MAX + 1):
+    return [bytes([number]) * size for number in range(count)]
+
+
+def test_many_files_go_to_the_disk_together_before_their_names_and_their_names_before_their_rows(disk, monkeypatch):
+    calls = []
+
+    def spy(owner, name, label):
+        real = getattr(owner, name)
+
+        def called(*arguments, **options):
+            if not calls or calls[-1] != label:
+                calls.append(label)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, called)
+
+    few, many = some(TOGETHER_MIN - 1), some(TOGETHER_MIN, INLINE_MAX + 2)
+    for data in (*few, *many):
+        disk.path(ref_of(data)).parent.mkdir(exist_ok=True)
+        disk.place._shards.add(str(disk.path(ref_of(data)).parent))
+    for owner, name, label in (
+        (os, "fdatasync", "a file"),
+        (FileSystem, "sync", "all"),
+        (os, "write", "write"),
+        (os, "link", "link"),
+        (os, "fsync", "a directory"),
+        (disk.database, "update", "commit"),
+    ):
+        spy(owner, name, label)
+    disk.place.put_many([SMALL, *few])
+    if disk.durable:
+        each = ["write", "a file"] * len(few)
+        assert calls == [*each, "link", "a directory", "commit"]
+    else:
+        assert calls == ["write", "link", "commit"]
+    calls.clear()
+    disk.place.put_many([b"another small one", *many])
+    assert calls == (["write", "all", "link", "all", "commit"] if disk.durable else ["write", "link", "commit"])
+    assert disk.leftovers() == []
+    for data in (*few, *many):
+        assert disk.place.get(ref_of(data)) == data
+
+
+@pytest.mark.parametrize("which", [1, 2], ids=["of the bytes", "of the names"])
+def test_what_did_not_reach_the_disk_together_is_not_there(tmp_path, monkeypatch, which):
+    disk, real, count = Disk(tmp_path), FileSystem.sync, 0
+
+    def sync(self):
+        nonlocal count
+        count += 1
+        if count == which:
+            raise OSError(errno.EIO, "the disk is broken")
+        real(self)
+
+    monkeypatch.setattr(FileSystem, "sync", sync)
+    blobs = [SMALL, *some(TOGETHER_MIN)]
+    with pytest.raises(StorageError, match="the disk is broken"):
+        disk.place.put_many(blobs)
+    assert [] == [data for data in blobs if disk.place.has(ref_of(data))]
+    assert disk.leftovers() == []
+    monkeypatch.undo()
+    disk.place.put_many(blobs)
+    assert blobs == [disk.place.get(ref_of(data)) for data in blobs]
+    disk.database.close()
 
 
 def test_a_delete_between_link_and_commit_loses_nothing(disk, monkeypatch):
