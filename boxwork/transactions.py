@@ -124,7 +124,8 @@ class Inputs:
     def rows(self, name: str, given: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         """The rows of many calls, each given as a tuple in the order of the parameters, or a dict by their names."""
         rows: list[Any] = list(given)
-        if set(map(type, rows)) <= {tuple} and set(map(len, rows)) <= {len(self.names)}:  # loops in C: the usual case
+        count = len(rows)  # the usual case is found out by loops in C
+        if list(map(type, rows)).count(tuple) == count and list(map(len, rows)).count(len(self.names)) == count:
             return rows
         return [self.row(name, (), row) if isinstance(row, Mapping) else self.row(name, tuple(row), {}) for row in rows]
 

@@ -25,8 +25,7 @@ from boxwork.state.values import ABSENT, DELETED, SMALL, Packed, all_plain, free
 from boxwork.state.writes import Kind, bound_check, check_amount, merged, number
 
 Row: TypeAlias = tuple[Any, ...]
-Keep: TypeAlias = Callable[[Any], None]
-Loop: TypeAlias = "Callable[[BulkTx, Callable[..., Any], Iterator[Row], Keep], None]"
+Loop: TypeAlias = "Callable[[BulkTx, Callable[..., Any], Iterator[Row], list[Any]], None]"
 
 # Fewer calls than this run one by one.  Unit: calls.  Reason: the checks at the end of a run cost about 3 us.
 RUN_MIN = 8
@@ -65,7 +64,7 @@ class BulkTx(SerialTx):
         self._first = first
         loop, answers = _LOOPS.get(len(rows[0]), _any), self.answers
         for at in range(0, len(rows), RUN_MAX):
-            if not self._run(loop, call, iter(rows[at : at + RUN_MAX])):
+            if not self._run(loop, call, rows[at : at + RUN_MAX]):
                 self.ran = len(answers)
                 del answers[at:]
                 self.errors = {index: error for index, error in self.errors.items() if index < at}
@@ -75,27 +74,28 @@ class BulkTx(SerialTx):
             self._tuples.clear()
         return True
 
-    def _run(self, loop: Loop, call: Callable[..., Any], rows: Iterator[Row]) -> bool:
-        answers = self.answers
+    def _run(self, loop: Loop, call: Callable[..., Any], rows: Sequence[Row]) -> bool:
+        answers, ahead = self.answers, iter(rows)
         while True:
             try:
-                loop(self, call, rows, answers.append)
+                loop(self, call, ahead, answers)
             except BaseException as error:  # whatever it is, it is the caller's
                 if self._wrote or self.unsure:
                     answers.append(error)
                     return False
+                self.place = -1  # the next call has this one's place, and draws from its beginning
                 self.errors[len(answers)] = as_answer(error)
                 answers.append(error)
             else:
-                return not self.unsure and self._is_sound()
+                return not self.unsure and self._is_sound(rows)
 
-    def _is_sound(self) -> bool:
-        """Is everything that was put what it must be?"""
+    def _is_sound(self, rows: Sequence[Row]) -> bool:
+        """Is everything that was put what it must be?  `rows` are plain, and parts of them are put often."""
         try:
             check_keys(list(filterfalse(self._data.__contains__, self.own)))
         except BoxworkError:
             return False
-        return all_plain(self._tuples)
+        return all_plain(self._tuples, rows)
 
     @property
     def committed(self) -> int:
@@ -103,8 +103,11 @@ class BulkTx(SerialTx):
         return len(self.answers) - len(self.errors)
 
     def _draw(self) -> bytes:
+        place = self._first + self.committed
+        if place != self.place:  # it draws for the first time
+            self.place, self.drawn = place, 0
         self.drawn += 1
-        return draw(self.seed, self._first + self.committed, self.drawn)
+        return draw(self.seed, place, self.drawn)
 
     def _stored(self, key: Key) -> Any:
         value = self.own.get(key, ABSENT)
@@ -123,6 +126,8 @@ class BulkTx(SerialTx):
                 if value is ABSENT:
                     check_key(key)
                     return default
+        if value.__class__ is int:  # most are
+            return value
         if value.__class__ is Packed:
             return unpack(value.payload)
         return default if value is DELETED else value
@@ -173,34 +178,46 @@ class BulkTx(SerialTx):
 # One for each number of inputs: a call with its inputs spelled out costs the interpreter half of one with `*row`.
 
 
-def _none(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], keep: Keep) -> None:
+def _none(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], answers: list[Any]) -> None:
     for _ in rows:
-        tx._wrote, tx.drawn = False, 0
-        keep(call(tx))
+        tx._wrote = False
+        answers.append(call(tx))
 
 
-def _one(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], keep: Keep) -> None:
+def _one(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], answers: list[Any]) -> None:
     for (a,) in rows:
-        tx._wrote, tx.drawn = False, 0
-        keep(call(tx, a))
+        tx._wrote = False
+        answers.append(call(tx, a))
 
 
-def _two(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], keep: Keep) -> None:
+def _two(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], answers: list[Any]) -> None:
     for a, b in rows:
-        tx._wrote, tx.drawn = False, 0
-        keep(call(tx, a, b))
+        tx._wrote = False
+        answers.append(call(tx, a, b))
 
 
-def _three(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], keep: Keep) -> None:
+def _three(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], answers: list[Any]) -> None:
     for a, b, c in rows:
-        tx._wrote, tx.drawn = False, 0
-        keep(call(tx, a, b, c))
+        tx._wrote = False
+        answers.append(call(tx, a, b, c))
 
 
-def _any(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], keep: Keep) -> None:
+def _four(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], answers: list[Any]) -> None:
+    for a, b, c, d in rows:
+        tx._wrote = False
+        answers.append(call(tx, a, b, c, d))
+
+
+def _five(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], answers: list[Any]) -> None:
+    for a, b, c, d, e in rows:
+        tx._wrote = False
+        answers.append(call(tx, a, b, c, d, e))
+
+
+def _any(tx: BulkTx, call: Callable[..., Any], rows: Iterator[Row], answers: list[Any]) -> None:
     for row in rows:
-        tx._wrote, tx.drawn = False, 0
-        keep(call(tx, *row))
+        tx._wrote = False
+        answers.append(call(tx, *row))
 
 
-_LOOPS = {0: _none, 1: _one, 2: _two, 3: _three}
+_LOOPS = {0: _none, 1: _one, 2: _two, 3: _three, 4: _four, 5: _five}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from gc import get_referents
 from typing import Any, TypeAlias
 
 from boxwork.errors import BadInput, UnsupportedType
@@ -92,11 +92,11 @@ def check_keys(keys: list[Any]) -> None:
     """`check_key` for each; for many at once, at half of the price."""
     if not keys:
         return
-    if set(map(type, keys)) == {tuple}:
+    if list(map(type, keys)).count(tuple) == len(keys):
         sizes = set(map(len, keys))
-        if 0 not in sizes and max(sizes) <= 8:  # parts repeat: each is looked at once
-            kinds = set(map(type, chain.from_iterable(keys)))
-            if kinds <= _KINDS and all(map(_is_short, set(chain.from_iterable(keys)))):
+        if 0 not in sizes and max(sizes) <= 8:
+            parts = get_referents(*keys)  # of all tuples, in any order
+            if set(map(type, parts)) <= _KINDS and all(map(_is_short, set(parts))):  # parts repeat: each once
                 return
     for key in keys:
         check_key(key)

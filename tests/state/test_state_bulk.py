@@ -219,3 +219,30 @@ def test_a_text_that_cannot_be_recorded_is_refused_to_who_gives_it() -> None:
     """Not to everybody whose commit is in the same batch."""
     with pytest.raises(UnsupportedType, match="lone surrogate"):
         Job(program, [("\ud800",)], "serial", lambda job: None)
+
+
+def test_parts_of_the_inputs_are_not_looked_at_twice_and_others_are() -> None:
+    row = (1, ((1, 2), ("a", b"b")))
+    assert all_plain([(0, row[1])], [row])
+    assert all_plain([(0, row[1][0])], [row])  # equal to nothing in the row's own level: it is looked at
+    assert not all_plain([(0, ((1, [2]),))], [row])
+    assert not all_plain([(0, row[1], ("x", [1]))], [row])
+    assert not all_plain([((n, ("x",)), n) for n in range(1000)] + [(1, ({},))], [row])
+
+
+@transaction
+def draw_or_refuse(tx: Tx, number: int) -> tuple[str, float]:
+    drawn = tx.uid(), tx.random()
+    tx.require(number % 3, "every third is refused, after it has drawn")
+    return drawn
+
+
+def test_chance_begins_anew_with_each_call_also_after_one_that_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    for rows_min in (2, 1000):
+        monkeypatch.setattr(serial, "RUN_MIN", rows_min)
+        job = Job(draw_or_refuse, [(number,) for number in range(20)], "serial", lambda job: None)
+        Seedless(Facts(), FakeClock()).cut([job])
+        told.append([str(answer) if isinstance(answer, BaseException) else answer for answer in job.answers])
+    assert told[0] == told[1]
+    assert len({answer for answer in told[0] if isinstance(answer, tuple)}) == 13
