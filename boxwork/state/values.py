@@ -122,29 +122,34 @@ _TOGETHER = 256
 def all_plain(rows: Sequence[tuple[Any, ...]], known: Sequence[tuple[Any, ...]] = ()) -> bool:
     """Are these tuples plain, all the way down?  Loops in C for each level, where `freeze` looks at one by one.
 
-    Of the tuples in `known` it is known: where one of their parts is met again, it is not looked at again.
+    Of those in `known` it is known: a tuple that is a part of one of them and of a row is not looked at again.
     """
-    seen: set[int] | None = None  # parts of `known`
+    seen: set[int] | None = None  # the tuples in those of `known`
     for at in range(0, len(rows), _TOGETHER):
-        level: Sequence[tuple[Any, ...]] = rows[at : at + _TOGETHER]
+        level, is_first = rows[at : at + _TOGETHER], True
         while level:
             parts = parts_of(level)
-            all_kinds = list(map(type, parts))
-            if all_kinds.count(int) == len(parts):  # counting one kind is a quarter of making a set of all
-                break
-            kinds = set(all_kinds)
+            kinds = set(map(type, parts))
             if kinds <= SMALL:
                 break
             if not kinds <= _PLAIN_OR_TUPLE:
                 return False
             if str in kinds and not _all_texts([part for part in parts if part.__class__ is str]):
                 return False
-            level = parts if len(kinds) == 1 else [part for part in parts if part.__class__ is tuple]
-            if known and level:
+            if tuple not in kinds:
+                break
+            level = parts if len(kinds) == 1 else _tuples(parts)
+            if is_first and known:
                 if seen is None:
-                    seen = set(map(id, parts_of(known)))
-                level = [part for part in level if id(part) not in seen]
+                    seen = set(map(id, _tuples(parts_of(known))))
+                if seen:
+                    level = [part for part in level if id(part) not in seen]
+            is_first = False
     return True
+
+
+def _tuples(parts: list[Any]) -> list[tuple[Any, ...]]:
+    return [part for part in parts if part.__class__ is tuple]
 
 
 def parts_of(tuples: Sequence[tuple[Any, ...]]) -> list[Any]:
