@@ -58,18 +58,19 @@ return 0""",
 local w, d, c = ARGV[1], ARGV[2], ARGV[3]
 local tax = tonumber(redis.call('GET', 'tax:' .. w))
 local order = redis.call('INCR', 'next:' .. w .. ':' .. d) - 1
-local total, name = 0, w .. ':' .. d .. ':' .. order
+local total, bought = 0, {}
 for n = 4, #ARGV, 3 do
   local item, supplier, quantity = ARGV[n], ARGV[n + 1], tonumber(ARGV[n + 2])
   local price = tonumber(redis.call('GET', 'item:' .. item))
   local left = tonumber(redis.call('GET', 'stock:' .. supplier .. ':' .. item)) - quantity
   if left < 10 then left = left + 91 end
   redis.call('SET', 'stock:' .. supplier .. ':' .. item, left)
-  local cost, number = price * quantity, (n - 4) / 3
-  redis.call('HSET', 'line:' .. name .. ':' .. number, 'i', item, 's', supplier, 'q', quantity, 'p', cost)
+  local cost = price * quantity
+  bought[#bought + 1] = item .. ' ' .. supplier .. ' ' .. quantity .. ' ' .. cost
   total = total + cost
 end
-redis.call('HSET', 'order:' .. name, 'c', c, 'n', (#ARGV - 3) / 3, 't', math.floor(total * (100 + tax) / 100))
+redis.call('HSET', 'order:' .. w .. ':' .. d .. ':' .. order, 'c', c, 't', math.floor(total * (100 + tax) / 100),
+  'l', table.concat(bought, ','))
 return order""",
     "payment": """
 local w, d, c, cents = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

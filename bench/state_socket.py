@@ -178,8 +178,7 @@ CREATE TABLE district (w int, d int, next_order int, paid bigint, PRIMARY KEY (w
 CREATE TABLE customer (w int, d int, c int, owes bigint, PRIMARY KEY (w, d, c));
 CREATE TABLE item (i int PRIMARY KEY, price int);
 CREATE TABLE stock (w int, i int, quantity int, PRIMARY KEY (w, i));
-CREATE TABLE orders (w int, d int, o int, c int, total bigint, PRIMARY KEY (w, d, o));
-CREATE TABLE line (w int, d int, o int, n int, i int, quantity int, PRIMARY KEY (w, d, o, n));
+CREATE TABLE orders (w int, d int, o int, c int, total bigint, bought int[], PRIMARY KEY (w, d, o));
 CREATE TABLE history (id bigserial PRIMARY KEY, w int, d int, c int, cents int);
 INSERT INTO warehouse VALUES (0, 7, 0);
 INSERT INTO district SELECT 0, d, 1, 0 FROM generate_series(0, 9) d;
@@ -210,7 +209,7 @@ BEGIN
   RETURN 0;
 END $$;
 CREATE FUNCTION shop(kind int, dist int, cust int, cents int, lines int, seed int) RETURNS int LANGUAGE plpgsql AS $$
-DECLARE o int; t int; p int; q int; it int; total bigint := 0;
+DECLARE o int; t int; p int; q int; it int; total bigint := 0; bought int[] := '{}';
 BEGIN
   IF kind < 50 THEN
     SELECT tax INTO t FROM warehouse WHERE w = 0;
@@ -220,10 +219,10 @@ BEGIN
       SELECT price INTO p FROM item WHERE i = it;
       UPDATE stock SET quantity = CASE WHEN quantity - q < 10 THEN quantity - q + 91 ELSE quantity - q END
         WHERE w = 0 AND i = it;
-      INSERT INTO line VALUES (0, dist, o, n, it, q);
+      bought := bought || ARRAY[it, 0, q, p * q];
       total := total + p * q;
     END LOOP;
-    INSERT INTO orders VALUES (0, dist, o, cust, total * (100 + t) / 100);
+    INSERT INTO orders VALUES (0, dist, o, cust, total * (100 + t) / 100, bought);
     RETURN o;
   END IF;
   UPDATE warehouse SET paid = paid + cents WHERE w = 0;
