@@ -32,9 +32,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import boxwork
+from bench._door import DoorLine
 from bench._report import report
 from bench._state import calls_of, directory, set_up
 from bench._valkey import Valkey, ValkeyLine, call
@@ -56,22 +57,72 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
 }
 
 
-# --- our side: the socket of a node, and its own client -----------------------------------------------------------
+# --- clients: one process, one loop over all connections -----------------------------------------------------------
 
 
-def client(root: str, name: str, seed: int, depth: int, results: Any) -> None:
-    """One process with a few connections, each with `depth` calls under way."""
+class Served(Protocol):
+    """A connection whose calls are encoded already."""
+
+    def fileno(self) -> int: ...
+    def send(self, calls: list[bytes]) -> None: ...
+    def receive(self) -> int: ...
+
+
+Streams: TypeAlias = "list[tuple[Served, Iterator[bytes]]]"
+
+
+def drive(streams: Streams, depth: int) -> float:
+    """Answers a second, with `depth` calls under way on each connection."""
+    ready = select.epoll()
+    found = {line.fileno(): (line, stream) for line, stream in streams}
+    for number in found:
+        ready.register(number, select.EPOLLIN)
+    done = 0
+    started = time.perf_counter()
+    end = started + SECONDS
+    for line, stream in streams:
+        line.send([next(stream) for _ in range(depth)])
+    while time.perf_counter() < end:
+        for number, _ in ready.poll():
+            line, stream = found[number]
+            count = line.receive()
+            done += count
+            if count:
+                line.send(list(itertools.islice(stream, count)))
+    return done / (time.perf_counter() - started)
+
+
+def some_calls(workload: Workload, number: int) -> list[Call]:
+    return calls_of(workload, 4000, seed=1 + number)
+
+
+def client(root: str, name: str, depth: int, results: Any) -> None:
+    """Of the door of a node, with its messages made beforehand."""
+    workload = WORKLOADS[name]()
+    with boxwork.open(root) as work:
+        boxes = list(workload.boxes.values())
+        streams: Streams = []
+        for number in range(CLIENTS):
+            line = DoorLine(Path(root), boxes, work.node.forwarding.fingerprint)
+            streams.append((line, itertools.cycle(line.encoded(some_calls(workload, number)))))
+        results.put(drive(streams, depth))
+
+
+def line_client(root: str, name: str, depth: int, results: Any) -> None:
+    """The same with `work.line()`, as a program in Python does it: each call is encoded, each answer an object."""
     workload = WORKLOADS[name]()
     with boxwork.open(root) as work, contextlib.ExitStack() as lines:
-        ready = select.poll()
+        ready = select.epoll()
         streams: dict[int, tuple[Line, Iterator[Call]]] = {}
-        for number in range(CLIENTS // 2):
+        for number in range(CLIENTS):
             line = lines.enter_context(work.line())
-            calls = calls_of(workload, 4000, seed=1000 * seed + number)
-            streams[line.fileno()] = line, itertools.cycle(calls)
-            ready.register(line, select.POLLIN)
-        end = time.perf_counter() + SECONDS
+            streams[line.fileno()] = line, itertools.cycle(some_calls(workload, number))
+            ready.register(line, select.EPOLLIN)
+        for box in workload.boxes.values():  # whoever uses a transaction first computes its fingerprint
+            work.node.forwarding.fingerprint(box)
         done = 0
+        started = time.perf_counter()
+        end = started + SECONDS
         for line, stream in streams.values():
             for _ in range(depth):
                 line.call(*next(stream))
@@ -85,71 +136,53 @@ def client(root: str, name: str, seed: int, depth: int, results: Any) -> None:
                     done += 1
                     line.call(*next(stream))
                 line.flush()
-    results.put(done)
+        results.put(done / (time.perf_counter() - started))
 
 
-def ours(workload: Workload, depth: int) -> float:
+def valkey_client(where: tuple[str, Any, bool], name: str, depth: int, results: Any) -> None:
+    path, digests, bare = where
+    workload = WORKLOADS[name]()
+    streams: Streams = []
+    for number in range(CLIENTS):
+        calls = [call(digests, box.name, row, bare=bare) for box, row in some_calls(workload, number)]
+        streams.append((ValkeyLine(path), itertools.cycle(calls)))
+    results.put(drive(streams, depth))
+
+
+def measured(target: Callable[..., None], where: Any, workload: Workload, depth: int) -> float:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=target, args=(where, workload.name, depth, results))
+    process.start()
+    rate: float = results.get(timeout=SECONDS + 60)
+    process.join()
+    return rate
+
+
+def ours(workload: Workload, depth: int, target: Callable[..., None] = client) -> float:
     with directory() as path, boxwork.open(path / "data") as work:
         set_up(work.engine, workload)
         before = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)  # as `boxwork up` does
         try:
-            return clients(client, str(path / "data"), workload.name, depth)
+            return measured(target, str(path / "data"), workload, depth)
         finally:
             sys.setswitchinterval(before)
-
-
-def clients(target: Callable[..., None], *arguments: Any) -> float:
-    """What two processes with half of the clients each get done in a second."""
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    where, name, depth = arguments
-    processes = [context.Process(target=target, args=(where, name, seed, depth, results)) for seed in range(2)]
-    for process in processes:
-        process.start()
-    done = [results.get(timeout=SECONDS + 60) for _ in processes]
-    for process in processes:
-        process.join()
-    return sum(done) / SECONDS
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def valkey_client(where: tuple[str, Any, bool], name: str, seed: int, depth: int, results: Any) -> None:
-    """As `client`, of Valkey: the same loop, over its own Unix socket, with as little around a call."""
-    path, digests, bare = where
-    workload = WORKLOADS[name]()
-    ready = select.poll()
-    streams = {}
-    for number in range(CLIENTS // 2):
-        calls = [call(digests, box.name, row, bare=bare) for box, row in calls_of(workload, 4000, 1000 * seed + number)]
-        line = ValkeyLine(path)
-        streams[line.fileno()] = line, itertools.cycle(calls)
-        ready.register(line, select.POLLIN)
-    end = time.perf_counter() + SECONDS
-    done = 0
-    for line, stream in streams.values():
-        line.send([next(stream) for _ in range(depth)])
-    while time.perf_counter() < end:
-        for number, _ in ready.poll():
-            line, stream = streams[number]
-            count = line.receive()
-            done += count
-            line.send([next(stream) for _ in range(count)])
-    results.put(done)
 
 
 def valkey(workload: Workload, depth: int, *, bare: bool = False) -> float:
     server = Valkey()
     try:
         server.set_up(workload)
-        return clients(valkey_client, (str(server.socket), server.digests, bare), workload.name, depth)
+        return measured(valkey_client, (str(server.socket), server.digests, bare), workload, depth)
     finally:
         server.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def sqlite(workload: Workload) -> float:

@@ -82,17 +82,17 @@ class Builder:
         groups: list[tuple[str, list[Sequence[Any]]]] = []
         answers: list[Any] = []
         for job, chosen in self._order:
+            places: list[int] | None = None
             if chosen is None and not job.errors:
-                rows: list[Any] = job.rows
                 answers += job.answers
             else:
                 places = chosen if chosen is not None else [i for i in range(len(job.rows)) if i not in job.errors]
-                rows = [job.rows[place] for place in places]
                 answers += [job.answers[place] for place in places]
-            if groups and groups[-1][0] == job.box.name and len(groups[-1][1]) < 64:
-                groups[-1] = (job.box.name, [*groups[-1][1], *rows])
-                continue
-            groups.append((job.box.name, rows))
+            for name, rows in job.runs(places):
+                if groups and groups[-1][0] == name and len(groups[-1][1]) < 64:
+                    groups[-1] = (name, [*groups[-1][1], *rows])
+                elif rows:
+                    groups.append((name, rows))
         return groups, answers
 
     # --- the serial lane
@@ -100,7 +100,8 @@ class Builder:
     def _run_serial(self, job: Job, *, is_last: bool) -> None:
         lane = self._machine.counters[job.lane]
         job.first = self._count
-        if not (job.once or job.thaws or self._machine.reservations):
+        by_name = job.is_mixed and self._serial.authors is not None  # somebody asks who wrote what
+        if not (job.once or job.thaws or by_name or self._machine.reservations):
             self._serial.repeated = 0
             self._count = self._serial.run_rows(job, self._count, is_last=is_last)
             lane.executions += len(job.rows) + self._serial.repeated
@@ -136,7 +137,7 @@ class Builder:
             waiting.touched = frozenset(changes)
             machine.defer(waiting)
             return waiting is not job
-        self._serial.take(changes, job.label)
+        self._serial.take(changes, job.label_of(index))
         job.answers.append(answer)
         if job.once:
             self._answers.append(Answer(job.once, self._count, kept))

@@ -27,6 +27,7 @@ from boxwork.state.lanes.locking import LockTable, Policy
 from boxwork.state.log import Log
 from boxwork.state.logs.disk import DiskLog
 from boxwork.state.logs.files import Files, RealFiles
+from boxwork.state.medley import Medley
 from boxwork.state.order import Key, check_key
 from boxwork.state.pipeline import Pipeline, Timings
 from boxwork.state.purity import Audit
@@ -344,6 +345,10 @@ class Engine:
             submitted_ns=self._clock.monotonic_ns(),
             **more,
         )
+
+    def medley(self, boxes: Sequence[Transaction[..., Any]], rows: list[tuple[Callable[..., Any], Any]]) -> Job:
+        """Calls of several transactions, as they came, as one job: see `Medley`."""
+        return Medley(boxes, rows, _nobody, submitted_ns=self._clock.monotonic_ns())
 
     def runs_elsewhere(self, job: Job) -> bool:
         """Does its function run beside the sequencer, on a snapshot or under locks?"""

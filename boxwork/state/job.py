@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from boxwork.errors import Refused
@@ -105,6 +105,22 @@ class Job:
     def label(self) -> str:
         """Who it is, for the others."""
         return f"{self.box.name} by {self.who}" if self.who else self.box.name
+
+    @property
+    def is_mixed(self) -> bool:
+        """Are its rows calls of several transactions?  See `boxwork.state.medley`."""
+        return False
+
+    def label_of(self, index: int) -> str:
+        """The label of one of its rows."""
+        return self.label
+
+    def transactions(self) -> dict[str, Transaction[..., Any]]:
+        return {self.box.name: self.box}
+
+    def runs(self, places: Sequence[int] | None) -> Iterable[tuple[str, list[Any]]]:
+        """Names and rows as they are recorded: all, or those at `places`."""
+        return ((self.box.name, self.rows if places is None else [self.rows[place] for place in places]),)
 
     def arguments(self, index: int) -> tuple[Any, ...]:
         row = self.rows[index]

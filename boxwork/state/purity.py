@@ -112,7 +112,10 @@ class Audit:
         from boxwork.state.verify import run_again
 
         # Without its code a batch is passed over: what was done step by step is no function of inputs.
-        boxes = {job.box.name: job.box for job in batch.jobs if job.box is not BY_HAND}
+        boxes = {}
+        for job in batch.jobs:
+            if job.box is not BY_HAND:
+                boxes.update(job.transactions())
         difference = run_again(facts, batch.payload, boxes)
         self.batches_compared += 1
         if difference is not None:

@@ -6,13 +6,10 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from boxwork.errors import BoxworkError, StateInUse
 from boxwork.transactions import Transaction
-
-if TYPE_CHECKING:
-    from boxwork.state.remote.guest import Group
 
 Fingerprint = Callable[[Transaction[..., Any]], str]
 
@@ -20,19 +17,23 @@ Fingerprint = Callable[[Transaction[..., Any]], str]
 class Used:
     """A transaction that guests use, by the name, the place and the fingerprint they gave.
 
+    call    its function, for `call(tx, *row)`
     size    so many inputs it takes
-    group   calls of it that came together and are not yet handed in
+    mixes   it can run in one job with others
+    round   in which it was looked at last, see `Catalogue.box`
     """
 
-    __slots__ = ("__weakref__", "box", "fingerprint", "group", "name", "place", "size")
+    __slots__ = ("__weakref__", "box", "call", "fingerprint", "mixes", "name", "place", "round", "size")
 
     def __init__(self, name: str, place: str, fingerprint: str) -> None:
         self.name = name
         self.place = place
         self.fingerprint = fingerprint
         self.box: Transaction[..., Any] | None = None
+        self.call: Callable[..., Any] | None = None
         self.size = -1
-        self.group: Group | None = None
+        self.mixes = False
+        self.round = 0
 
 
 class Catalogue:
@@ -43,11 +44,13 @@ class Catalogue:
         named: Mapping[str, Transaction[..., Any]],
         fingerprint: Fingerprint,
         check: Callable[[Transaction[..., Any]], object],
+        mixes: Callable[[Transaction[..., Any]], bool],
     ) -> None:
-        """`check` raises if a transaction is none that may be run."""
+        """`check` raises if a transaction is none that may be run; `mixes`: can it run in one job with others?"""
         self._named = named
         self._fingerprint = fingerprint
         self._check = check
+        self._mixes = mixes
         self._used: weakref.WeakValueDictionary[tuple[str, str, str], Used] = weakref.WeakValueDictionary()
 
     def used(self, question: dict[str, Any]) -> Used:
@@ -87,7 +90,8 @@ class Catalogue:
             )
         if box is not used.box:
             self._check(box)
-            used.box, used.size = box, len(box.inputs.names)
+            used.box, used.size, used.mixes = box, len(box.inputs.names), self._mixes(box)
+            used.call = box.inputs.caller(box.function)
         return box
 
 

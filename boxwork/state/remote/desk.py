@@ -31,7 +31,8 @@ from boxwork.state.job import Job
 from boxwork.state.remote import wire
 from boxwork.state.remote.catalogue import Catalogue, Fingerprint
 from boxwork.state.remote.crew import Crew
-from boxwork.state.remote.guest import NOWHERE, USED_MAX, Group, Guest, Place
+from boxwork.state.remote.guest import NOWHERE, USED_MAX, Guest, Place
+from boxwork.state.remote.stretch import Stretch
 from boxwork.state.values import SMALL, freeze
 from boxwork.transactions import Transaction
 
@@ -63,7 +64,8 @@ class Desk:
     ) -> None:
         self._path = path
         self._engine = engine
-        self._known = Catalogue(named, fingerprint, engine.box_of)
+        self._known = Catalogue(named, fingerprint, engine.box_of, self._mixes)
+        self._round = 0  # of what came together
         self._hello = _hello()
         self._closing = False
         self._guests: dict[int, Guest] = {}  # by descriptor; of the desk's thread alone, as everything but what follows
@@ -190,67 +192,61 @@ class Desk:
 
     # --- calls
 
+    def _mixes(self, box: Transaction[..., Any]) -> bool:
+        job = self._engine.job(box, [], many=True)
+        return job.lane == "serial" and not self._engine.runs_elsewhere(job)
+
     def _sorted(self, heard: Heard) -> list[list[Job]]:
-        """Calls as jobs, as few as the order of each connection allows; each list is for one batch."""
-        groups: list[Group] = []
+        """Calls as jobs, in the order in which they came; each list is for one batch."""
+        self._round += 1
+        stretches: list[Stretch] = []
+        last: Stretch | None = None
         for guest, calls in heard:
             if self._closing:  # a call that is not begun may be asked of the next owner, and is told so
                 self._told.append((guest, {"gone": [number for number, *_ in calls]}))
                 continue
             known = guest.used
-            floor = 0  # the group of the call before: those after it stand in no earlier one
             for number, name, row, options in calls:
                 used = known.get(name)
                 if used is None:
                     self._fail(guest, number, BadInput(f"nothing was said to be transaction {name} on this connection"))
                     continue
-                group = used.group
-                if group is None or group.at < floor or options is not None:
+                if used.round != self._round:  # asked once for all that came together
                     try:
-                        group = Group(used, self._known.box(used), len(groups), options)
+                        self._known.box(used)
                     except BaseException as error:
                         self._fail(guest, number, error)
                         continue
-                    groups.append(group)
-                    used.group = group if options is None else None
-                floor = group.at
+                    used.round = self._round
                 if len(row) != used.size:
                     short = f"{used.name} takes {used.size} inputs, {len(row)} came over the socket"
                     self._fail(guest, number, NotFound(short))
                     continue
-                group.rows.append(row)
-                group.places.append((guest, number))
-        for group in groups:
-            group.used.group = None
-        batches = self._jobs(groups)
+                if last is None or options is not None or not last.takes(used):
+                    last = Stretch(used, options)
+                    stretches.append(last)
+                last.add(used, row, (guest, number))
+        batches = self._jobs(stretches)
         if self._dirty or self._told:
             self._hand_out()
         return batches
 
-    def _jobs(self, groups: list[Group]) -> list[list[Job]]:
+    def _jobs(self, stretches: list[Stretch]) -> list[list[Job]]:
         engine, rows_max = self._engine, self._engine.batch_rows
         batches: list[list[Job]] = [[]]
         size = 0
-        for group in groups:
-            once, who, lane = group.options or ("", "", "")
-            for first in range(0, len(group.rows), rows_max):
-                rows, places = group.rows[first : first + rows_max], group.places[first : first + rows_max]
-                try:
-                    job = engine.job(group.box, rows, lane, many=True, once=once, who=who)
-                except BoxworkError as error:
-                    for guest, number in places:
-                        self._fail(guest, number, error)
-                    continue
+        for stretch in stretches:
+            for job, places in stretch.jobs(engine, rows_max, self._fail):
                 if engine.runs_elsewhere(job):
-                    for row, place in zip(rows, places, strict=True):
-                        self._elsewhere(engine.job(group.box, row, lane, once=once, who=who), place)
+                    for row, place in zip(job.rows, places, strict=True):
+                        self._elsewhere(engine.job(job.box, row, job.lane, once=job.once, who=job.who), place)
                     continue
-                job.callers = len(rows)
+                job.callers = len(places)
                 job.done = _Teller(self, places)
-                size += len(rows)
+                size += len(places)
                 if size > rows_max:
                     batches.append([])
-                    size = len(rows)
+                    size = len(places)
                 batches[-1].append(job)
         return batches if batches[0] else batches[1:]
 

@@ -15,7 +15,6 @@ from boxwork.errors import BoxworkError
 from boxwork.settings import MiB
 from boxwork.state.remote import wire
 from boxwork.state.remote.catalogue import Used
-from boxwork.transactions import Transaction
 
 # Calls under way on one connection before nothing more is read from it.  Unit: calls.  Reason: as many as one batch
 # takes; who sends more waits in the kernel.
@@ -33,20 +32,6 @@ At: TypeAlias = tuple[int, int, bytes]
 NOWHERE: At = (0, 0, b"")
 # Who waits for each row of a job: the guest, and its number of the call.
 Place: TypeAlias = "tuple[Guest, int]"
-
-
-class Group:
-    """Calls of one transaction that become one job; `at` is its place among the groups of one round."""
-
-    __slots__ = ("at", "box", "options", "places", "rows", "used")
-
-    def __init__(self, used: Used, box: Transaction[..., Any], at: int, options: tuple[str, str, str] | None) -> None:
-        self.used = used
-        self.box = box
-        self.at = at
-        self.options = options
-        self.rows: list[tuple[Any, ...]] = []
-        self.places: list[Place] = []
 
 
 class Guest:
