@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import boxwork
 from boxwork.clock import SECOND_NS
+from boxwork.pulse.histogram import Histogram
+from boxwork.pulse.interval import Interval
 from boxwork.testing.served import served
 
 pytestmark = pytest.mark.servers
 FEED = "/pulse?series=feed%7Bvenue%3Dcme%7D"
-# Frames as fast as they can be drawn, instead of 60 a second.
-UNLIMITED = ["--disable-frame-rate-limit", "--disable-gpu-vsync"]
-# The heatmap alone, ticked 200 times, one tick a frame: what the page does each second.
-TICKS = """async ([width, length]) => {
-  const at = document.querySelector('link[href*="heatmap.js"]').href.replace('heatmap.js', '');
-  const [{ Heatmap }, { Model }, { colours }] = await Promise.all(['heatmap.js', 'model.js', 'colours.js'].map(name => import(at + name)));
-  const canvas = document.createElement('canvas');
-  Object.assign(canvas.style, { position: 'fixed', inset: 0, width: '980px', height: '430px' });
-  document.body.append(canvas);
-  const map = new Heatmap(canvas, document.createElement('canvas')), model = new Model(width, length);
-  map.style(colours(document.querySelector('.pulse')));
-  let time = 1800000000000;
-  const make = (step = 1000) => {
-    const indices = new Int32Array(160), counts = new Float64Array(160), base = 900 + Math.floor(Math.random() * 20);
-    let count = 0;
-    for (let k = 0; k < 160; k++) { indices[k] = base + 2 * k; count += counts[k] = (1 + Math.floor(Math.random() * 80)) * step / 1000; }
-    time += step;
-    return { start: time, width: step, flags: 0, lost: 0, silent: 0, covered: step, zero: 0, count, min: 2 ** (base / 64),
-      max: 2 ** ((base + 320) / 64 - .1), positive: { indices, counts }, negative: { indices: new Int32Array(0), counts: new Float64Array(0) } };
-  };
-  for (let k = 0; k < length; k++) model.add(make(width));
-  map.show(model, 'ns');
-  const parts = Array.from({ length: 200 }, () => make()), times = [];
-  for (const part of parts) await new Promise((done) => requestAnimationFrame(() => {
-    const begin = performance.now();
-    map.tick(new Set([model.add(part)]));
-    times.push(performance.now() - begin);
-    done();
-  }));
-  canvas.remove();
-  return times;
-}"""  # noqa: E501
+KEEP_STREAM = "window.EventSource = class extends EventSource { constructor(url) { super(url); window.heard = this; } }"
+# What a stream brought is given to the page, one event every 20 ms.
+TICKS = """async (events) => {
+  heard.close();
+  for (const data of events) {
+    await new Promise((done) => setTimeout(done, 20));
+    heard.onmessage({ data });
+  }
+}"""
+DURATIONS = "name => performance.getEntriesByName(name).map((entry) => entry.duration)"
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +85,9 @@ def test_the_heatmap_is_live_and_shows_what_was_recorded(page: Open) -> None:
     one.wait_for_function(f"() => performance.getEntriesByName('pulse.tick').length >= {before + 2}")
     # there is heat on the canvas, not only axes: many pixels of the accent's hue
     hot = one.evaluate("""() => {
-      const canvas = document.getElementById('heatmap'), { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      const { width, height } = document.getElementById('heatmap'), copy = new OffscreenCanvas(width, height).getContext('2d');
+      copy.drawImage(document.getElementById('heatmap'), 0, 0);
+      const { data } = copy.getImageData(0, 0, width, height);
       let hot = 0;
       for (let k = 0; k < data.length; k += 4) if (data[k + 2] > data[k] + 40 && data[k + 2] > data[k + 1] + 40) hot++;
       return hot;
@@ -285,9 +269,7 @@ def test_one_press_of_tab_passes_the_list_and_arrows_walk_in_it(page: Open) -> N
 
 def test_a_page_that_slept_for_hours_asks_for_all_of_it(node: tuple[Any, str], browser: Any) -> None:
     one = browser.new_page()
-    one.add_init_script(
-        "window.EventSource = class extends EventSource { constructor(url) { super(url); window.heard = this; } }"
-    )
+    one.add_init_script(KEEP_STREAM)
     one.goto(node[1] + FEED)
     filled(one)
     # The stream itself brings an hour of what was missed; the first thing heard is an hour and a half later.
@@ -303,45 +285,84 @@ def shares(times: list[float]) -> list[float]:
     return [ordered[len(ordered) * share // 100] for share in (50, 90, 99)]
 
 
-def ticked(browser: Any, page: Any, view: tuple[int, int]) -> tuple[list[float], list[float]]:
-    """Milliseconds of 200 ticks: of the processor, as the browser counts them for its thread, and by the clock."""
-    browser.start_tracing(page=page, categories=["devtools.timeline"])
-    clocked = page.evaluate(TICKS, list(view))
-    events = json.loads(browser.stop_tracing())["traceEvents"]
-    frames = [event["tdur"] / 1000 for event in events if "FireAnimationFrame" == event["name"] and "tdur" in event]
-    assert 198 <= len(frames)  # the first and the last may lie outside of the trace
-    return shares(frames), shares(clocked)
+def streamed(start_ns: int, width_ns: int, count: int, samples: int) -> list[dict[str, str]]:
+    """Intervals of some 160 occupied buckets, as a stream brings them."""
+    rng = np.random.default_rng(count)
+    starts = range(start_ns, start_ns + count * width_ns, width_ns)
+    made = (
+        Interval(start, width_ns, 1, Histogram(rng.lognormal(12, 0.35, samples).astype(np.int64)), covered_ns=width_ns)
+        for start in starts
+    )
+    return [{"s": "feed{venue=cme}", "b": base64.b64encode(one.to_bytes()).decode()} for one in made]
 
 
-def test_a_tick_takes_less_than_two_milliseconds_of_the_processor(
-    node: tuple[Any, str], launch: Callable[..., Any]
+def heard(ticks: list[dict[str, str]], now_ns: int) -> str:
+    return json.dumps({"now": now_ns / 1e6, "ticks": ticks})
+
+
+def ticked(browser: Any, page: Any, events: list[str]) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds: of these ticks by the clock, of the processor for each, and for every task of the page's thread."""
+    there = len(page.evaluate(DURATIONS, "pulse.tick"))
+    browser.start_tracing(page=page, categories=["toplevel", "blink.user_timing"])
+    page.evaluate(TICKS, events)
+    trace = json.loads(browser.stop_tracing())["traceEvents"]
+    ends = [event for event in trace if ("pulse.tick", "e") == (event["name"], event["ph"])]
+    process = ends[0]["pid"]
+    thread = next(
+        event["tid"]
+        for event in trace
+        if ("thread_name", process) == (event["name"], event["pid"]) and "CrRendererMain" == event["args"]["name"]
+    )
+    tasks = [
+        event
+        for event in trace
+        if "ThreadControllerImpl::RunTask" == event["name"] and (process, thread) == (event["pid"], event["tid"])
+    ]
+    of_ticks = [one for one in tasks if any(one["ts"] <= end["ts"] <= one["ts"] + one["dur"] for end in ends)]
+    used, every = ([one["tdur"] / 1000 for one in some if "tdur" in one] for some in (of_ticks, tasks))
+    return page.evaluate(DURATIONS, "pulse.tick")[there:], used, every
+
+
+@pytest.mark.parametrize(("name", "width_s", "columns"), [("1m", 1, 60), ("15m", 1, 900), ("1d", 60, 1440)])
+def test_a_tick_holds_the_page_up_for_less_than_two_milliseconds(
+    node: tuple[Any, str], launch: Callable[..., Any], name: str, width_s: int, columns: int
 ) -> None:
-    """Counted is what the browser's thread used: by the clock a tick takes as long as others have the processor.
+    """From the event of the stream until the page's thread has done what it does for it.
 
-    99 of 100 ticks have to keep it, in one of five runs: caches that others emptied count as used, too.  The page is
-    paused: the figures beside its chart are drawn once a second in frames of their own, and are no ticks.
+    In time of the processor 99 of 100 ticks have to keep it, in one of five runs, and 90 by the clock: by the clock a
+    tick takes as long as others have the processor, so what it takes on a quiet machine is for `bench/pulse_tick.py`.
+    And nothing was only put off: no task of that thread uses 4 ms, what ticks lead to in its frames included.
     """
-    browser = launch(*UNLIMITED)
+    browser = launch()
     page = browser.new_page(viewport={"width": 1360, "height": 900})
-    page.goto(node[1] + FEED)
+    page.add_init_script(KEEP_STREAM)
+    page.goto(f"{node[1]}{FEED}&range={name}")
     filled(page)
-    page.keyboard.press("p")
-    page.wait_for_selector("#pause[aria-pressed=true]")
-    for view in ((1000, 60), (1000, 900), (60_000, 1440)):
-        for _ in range(5):
-            used, clocked = ticked(browser, page, view)
-            figures = [" / ".join(f"{one:.2f}" for one in times) for times in (used, clocked)]
-            print(f"tick of {view[1]} columns, p50 / p90 / p99: {figures[0]} ms of CPU, {figures[1]} ms by the clock")
-            if used[2] <= 2.0:
-                break
-        assert used[2] <= 2.0, view
+    now, width = node[0].clock.now_ns() // SECOND_NS * SECOND_NS, width_s * SECOND_NS
+    page.evaluate(TICKS, [heard(streamed((now // width - columns) * width, width, columns, 1000), now)])
+    for _ in range(5):
+        parts = streamed(now, SECOND_NS, 200, 300)
+        events = [heard([part], now + (k + 1) * SECOND_NS) for k, part in enumerate(parts)]
+        now += 200 * SECOND_NS
+        clocked, used, every = ticked(browser, page, events)
+        drawn = [one for worker in page.workers for one in worker.evaluate(DURATIONS, "pulse.draw")][-200:]
+        told = [" / ".join(f"{one:.2f}" for one in shares(times)) for times in (clocked, used, drawn)]
+        print(
+            f"tick of {columns} columns, p50 / p90 / p99: {told[0]} ms by the clock, {told[1]} of CPU;"
+            f" {told[2]} in the thread that draws; the longest task of the page's thread {max(every):.2f} of CPU"
+        )
+        assert 200 == len(clocked)
+        kept = shares(used)[2] <= 2.0 and shares(clocked)[1] <= 2.0 and max(every) <= 4.0
+        if kept:
+            break
+    assert kept
     browser.close()
 
 
 def test_two_series_of_one_name_do_not_look_the_same(page: Open) -> None:
     titles = page(FEED).evaluate(
         """async () => {
-          const at = document.querySelector('link[href*="heatmap.js"]').href.replace('heatmap.js', '');
+          const at = document.querySelector('link[href*="picture.js"]').href.replace('picture.js', '');
           const { title } = await import(at + 'format.js');
           const labels = [{}, { route: '/t' }, { route: '/t', method: 'GET' }, { src: 'ny4' }, { place: 'disk' },
             { status: '2xx' }];
@@ -359,7 +380,7 @@ def test_history_reaches_the_page_as_the_node_has_it(page: Open, node: tuple[Any
     expected = node[0].pulse.query("feed", end - 5 * SECOND_NS, end)
     found = one.evaluate(
         """async ([from, to]) => {
-          const at = document.querySelector('link[href*="heatmap.js"]').href.replace('heatmap.js', '');
+          const at = document.querySelector('link[href*="picture.js"]').href.replace('picture.js', '');
           const { decodeHistory, absorb, quantiles } = await import(at + 'interval.js');
           const reply = await fetch(`/pulse/history?series=feed%7Bvenue%3Dcme%7D&from=${from}&to=${to}`);
           const { columns } = decodeHistory(await reply.arrayBuffer());

@@ -2,11 +2,10 @@
 
 import { palette } from "./colours.js";
 import { indexOf, SCALE, stateOf } from "./interval.js";
+import { Plot } from "./plot.js";
 import { Ruler, times } from "./ruler.js";
-import { Stamps } from "./stamps.js";
 import * as format from "./format.js";
 
-const LEFT = 66, TOP = 12, BOTTOM = 44, SIDE = 132, SIDE_FROM = 720;   // CSS pixels; below SIDE_FROM there is no side
 const STRIP = 10;
 const PADDING = SCALE / 2, OCTAVES_MIN = 3, OCTAVES_SIGNED = 11;
 // The axis is fitted again after so many ticks, if the data came to need less than half of it.
@@ -14,56 +13,45 @@ const REFIT_TICKS = 30;
 // Above this many columns the lines are so dense that a halo round them would hide the heat.
 const HALO_COLUMNS_MAX = 400;
 
-export class Heatmap {
-  // `grid` lies above `canvas`: the value axis changes seldom, and its texts would cost a tick as much as all the rest.
+export class Heatmap extends Plot {
+  // Both canvases are off-screen ones.  `grid` lies above `canvas`: the value axis changes seldom.
   constructor(canvas, grid) {
+    super();
     this.canvas = canvas;
     this.grid = grid;
     this.context = canvas.getContext("2d");
-    this.ring = document.createElement("canvas");
-    this.ringContext = this.ring.getContext("2d", { willReadFrequently: false });
-    this.stamps = new Stamps();
-    this.model = null;
+    this.gridContext = grid.getContext("2d");
+    this.ring = new OffscreenCanvas(1, 1);
+    this.ringContext = this.ring.getContext("2d");
     this.levels = [];           // where watch rules draw the line: value, label, firing
+    this.marks = [];            // the quantiles of all that is in view: name, label, value
     this.ticks = 0;
   }
 
   show(model, unit) {
     this.model = model;
     this.unit = unit;
-    this.resize();
   }
 
   style(found) {
     this.colours = found;
     this.pixels = palette(found);
     this.font = `11px ${found.mono}`;
-    this.stamps.clear();
     this.hatch = hatch(this.context, found.gap);
-    if (this.model) { this.repaint(); this.draw(); }
   }
 
-  resize() {
-    const box = this.canvas.getBoundingClientRect(), ratio = devicePixelRatio || 1;
-    this.width = box.width; this.height = box.height;
-    this.canvas.width = Math.round(box.width * ratio);
-    this.canvas.height = Math.round(box.height * ratio);
-    this.grid.width = this.canvas.width;
-    this.grid.height = this.canvas.height;
-    if (this.ratio !== ratio) this.stamps.clear();
-    this.ratio = ratio;
-    this.side = box.width >= SIDE_FROM ? SIDE : 10;
-    this.left = box.width >= 520 ? LEFT : 52;
-    if (this.model && this.colours) { this.fit(); this.repaint(); this.draw(); }
+  size(box) {
+    super.size(box);
+    this.canvas.width = this.grid.width = Math.round(box.width * box.ratio);
+    this.canvas.height = this.grid.height = Math.round(box.height * box.ratio);
   }
 
-  get right() { return this.width - this.side; }
-  get bottom() { return this.height - BOTTOM; }
-  get top() { return TOP; }
-  x(time) { return this.left + ((time - this.model.start) / (this.model.end - this.model.start)) * (this.right - this.left); }
-  y(value) { return TOP + this.ruler.place(value) * (this.bottom - TOP); }
-  timeAt(x) { return this.model.start + Math.min(1, Math.max(0, (x - this.left) / (this.right - this.left))) * (this.model.end - this.model.start); }
-  valueAt(y) { return this.ruler.valueAt(Math.min(1, Math.max(0, (y - TOP) / (this.bottom - TOP)))); }
+  // Everything anew.
+  redraw() {
+    this.fit();
+    this.repaint();
+    this.draw();
+  }
 
   // --- the value axis
 
@@ -84,10 +72,10 @@ export class Heatmap {
     if (short > 0) { low = Math.max(0, low - short / 2); high += short / 2; }
     if (found.below) low = Math.max(low, Math.max(found.below, high) - OCTAVES_SIGNED * SCALE);
     const below = found.below ? Math.max(found.below + PADDING, low + 2 * SCALE) : 0;
-    this.ruler = new Ruler(Math.floor(low), Math.ceil(high), Math.ceil(below), found.zero, this.bottom - TOP);
+    this.ruler = new Ruler(Math.floor(low), Math.ceil(high), Math.ceil(below), found.zero, this.bottom - this.top);
     // Zero first, then decades, then what lies between: where two labels collide, the first one stays.
     const weight = ([value, major]) => value === 0 ? 0 : major ? 1 : 2;
-    this.marked = this.ruler.marks(this.unit, this.bottom - TOP).sort((a, b) => weight(a) - weight(b));
+    this.marked = this.ruler.marks(this.unit, this.bottom - this.top).sort((a, b) => weight(a) - weight(b));
     this.fitted = found;
   }
 
@@ -181,7 +169,7 @@ export class Heatmap {
     c.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     c.clearRect(0, 0, this.width, this.height);
     c.fillStyle = colours.plot;
-    c.fillRect(this.left, TOP, this.right - this.left, this.bottom - TOP);
+    c.fillRect(this.left, this.top, this.right - this.left, this.bottom - this.top);
     if (this.ruler.belowRows) {
       const zero = this.y(0);
       c.fillStyle = colours.loss;
@@ -200,14 +188,14 @@ export class Heatmap {
 
   blit() {
     const { context: c, model, ring } = this, first = model.place(model.start), wide = this.right - this.left;
-    const one = wide / model.length, tall = this.bottom - TOP;
+    const one = wide / model.length, tall = this.bottom - this.top;
     c.imageSmoothingEnabled = false;
-    c.drawImage(ring, first, 0, model.length - first, ring.height, this.left, TOP, one * (model.length - first), tall);
-    if (first) c.drawImage(ring, 0, 0, first, ring.height, this.left + one * (model.length - first), TOP, one * first, tall);
+    c.drawImage(ring, first, 0, model.length - first, ring.height, this.left, this.top, one * (model.length - first), tall);
+    if (first) c.drawImage(ring, 0, 0, first, ring.height, this.left + one * (model.length - first), this.top, one * first, tall);
   }
 
   drawGrid() {
-    const { colours } = this, c = this.grid.getContext("2d"), taken = [];
+    const { colours, gridContext: c } = this, taken = [];
     c.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     c.clearRect(0, 0, this.width, this.height);
     c.font = `11px ${colours.mono}`;
@@ -236,7 +224,7 @@ export class Heatmap {
     c.textBaseline = "bottom";
     for (const { value, label, firing } of this.levels) {
       const y = Math.round(this.y(value)) + 0.5;
-      if (!(y >= TOP && y <= this.bottom)) continue;
+      if (!(y >= this.top && y <= this.bottom)) continue;
       c.strokeStyle = c.fillStyle = firing ? colours.loss : colours.text;
       c.lineWidth = 1.2;
       c.globalAlpha = 0.75;
@@ -256,11 +244,14 @@ export class Heatmap {
   drawTimes() {
     const { context: c, colours, model } = this;
     c.fillStyle = colours.quiet;
+    c.font = this.font;
+    c.textAlign = "center";
+    c.textBaseline = "middle";
     for (const [time, label] of times(model.start, model.end, this.right - this.left)) {
       const x = this.x(time);
       if (x < this.left + 8 || x > this.right - 8) continue;
       c.fillRect(Math.round(x), this.bottom + STRIP + 10, 1, 4);
-      this.write(label, x, this.bottom + STRIP + 24, colours.quiet, 0.5);
+      c.fillText(label, x, this.bottom + STRIP + 24);
     }
   }
 
@@ -282,13 +273,13 @@ export class Heatmap {
 
   // The line of one quantile from column `first` to column `last` of what is in view.
   trace(path, k, first, last) {
-    const { model, ruler, view } = this, step = (this.right - this.left) / model.length, tall = this.bottom - TOP;
+    const { model, ruler, view } = this, step = (this.right - this.left) / model.length, tall = this.bottom - this.top;
     let open = false, x = this.left + (first + 0.5) * step;
     for (let n = first; n <= last; n++, x += step) {
       const column = view[n];
       if (column === undefined || column.quantiles === null) { open = false; continue; }
       if (column.ruler !== ruler) { column.ruler = ruler; column.places = column.quantiles.map((value) => ruler.place(value)); }
-      const y = TOP + column.places[k] * tall;
+      const y = this.top + column.places[k] * tall;
       if (open) path.lineTo(x, y);
       else { path.moveTo(x - 0.5, y); path.lineTo(x + 0.5, y); }
       open = true;
@@ -317,7 +308,7 @@ export class Heatmap {
     const { context: c, colours } = this, wide = Math.max(1, x1 - x0);
     if (state === "gap") {
       c.fillStyle = this.hatch;
-      c.fillRect(x0, TOP, wide, this.bottom - TOP);
+      c.fillRect(x0, this.top, wide, this.bottom - this.top);
       c.fillRect(x0, y, wide, STRIP);
     } else if (state === "silence" || state === "late") {
       c.fillStyle = colours.silence;
@@ -331,19 +322,19 @@ export class Heatmap {
     if (state === "loss") {
       c.fillStyle = colours.loss;
       c.fillRect(x0, y, Math.max(2, wide), STRIP);
-      marker(c, (x0 + x1) / 2, TOP - 1);
+      marker(c, (x0 + x1) / 2, this.top - 1);
     } else if (state === "clock step") {
       c.fillStyle = c.strokeStyle = colours.step;
       diamond(c, (x0 + x1) / 2, y + STRIP / 2, STRIP / 2 + 2);
       c.setLineDash([4, 3]);
-      c.beginPath(); c.moveTo(x1, TOP); c.lineTo(x1, this.bottom); c.stroke();
+      c.beginPath(); c.moveTo(x1, this.top); c.lineTo(x1, this.bottom); c.stroke();
       c.setLineDash([]);
     }
   }
 
   // Beside the plot: the distribution of all that is in view, and where its quantiles lie.
   drawSide() {
-    const { context: c, colours, model, ruler } = this, tall = (this.bottom - TOP) / ruler.rows, from = this.right + 10;
+    const { context: c, colours, model, ruler } = this, tall = (this.bottom - this.top) / ruler.rows, from = this.right + 10;
     if (!model.count) return;
     const room = 46, { counts } = this;
     this.binAll();
@@ -353,39 +344,26 @@ export class Heatmap {
     c.globalAlpha = 0.8;
     const bar = Math.max(1, tall - (tall > 2 ? 0.6 : 0));
     c.beginPath();
-    for (let row = 0; row < counts.length; row++) if (counts[row]) c.rect(from, TOP + row * tall, Math.max(1, (counts[row] / most) * room), bar);
+    for (let row = 0; row < counts.length; row++) if (counts[row]) c.rect(from, this.top + row * tall, Math.max(1, (counts[row] / most) * room), bar);
     c.fill();
     c.globalAlpha = 1;
     let above = Infinity;
-    const marks = this.marks ?? [];
-    for (const [name, label, value] of marks) {
+    c.font = this.font;
+    c.textAlign = "left";
+    c.textBaseline = "middle";
+    for (const [name, label, value] of this.marks) {
       const exact = this.y(value), y = Math.min(exact, above - 13);
       above = y;
       c.strokeStyle = c.fillStyle = colours[name];
       c.lineWidth = 1.5;
       c.beginPath(); c.moveTo(from - 6, exact); c.lineTo(from + room, exact); c.lineTo(from + room + 8, y); c.stroke();
-      this.write(label, from + room + 10, y, colours[name]);
+      c.fillText(label, from + room + 10, y);
     }
   }
 
-  // The quantiles of all that is in view, as soon as they are known: they come a moment after the tick.
-  mark(marks) {
-    this.marks = marks;
-    const { context: c } = this, from = this.right + 4;
-    if (!this.model || !this.ruler || this.side <= 60) return;
-    c.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
-    c.clearRect(from, 0, this.width - from, this.bottom + 4);
-    this.drawSide();
-  }
-
-  // Text of a tick: never by `fillText`, see `stamps.js`.
-  write(text, x, y, colour, align = 0) {
-    this.stamps.draw(this.context, text, x, y, { colour, font: this.font, ratio: this.ratio, align });
-  }
-
   say(text) {
-    const { context: c, colours } = this, x = (this.left + this.right) / 2, y = (TOP + this.bottom) / 2;
-    c.font = `13px ${colours.mono}`;   // seldom: nothing else is drawn then
+    const { context: c, colours } = this, x = (this.left + this.right) / 2, y = (this.top + this.bottom) / 2;
+    c.font = `13px ${colours.mono}`;
     c.textAlign = "center";
     c.textBaseline = "middle";
     const wide = c.measureText(text).width + 28;
@@ -397,9 +375,7 @@ export class Heatmap {
 }
 
 function hatch(context, colour) {
-  const tile = document.createElement("canvas");
-  tile.width = tile.height = 8;
-  const c = tile.getContext("2d");
+  const tile = new OffscreenCanvas(8, 8), c = tile.getContext("2d");
   c.strokeStyle = colour;
   c.lineWidth = 1;
   c.beginPath();

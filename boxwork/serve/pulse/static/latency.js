@@ -1,12 +1,11 @@
 // The live page: a list of series, and one of them closely.
 
 import { colours, onScheme } from "./colours.js";
-import { Heatmap } from "./heatmap.js";
-import { decodeHistory, decodeText, quantiles } from "./interval.js";
+import { decodeHistory, decodeText } from "./interval.js";
 import { SeriesList } from "./list.js";
 import { Live } from "./live.js";
-import { Model, SHARES } from "./model.js";
-import { Percentiles } from "./percentiles.js";
+import { Model } from "./model.js";
+import { Picture } from "./picture.js";
 import { Pointer } from "./pointer.js";
 import { fillTable } from "./table.js";
 import * as format from "./format.js";
@@ -21,12 +20,11 @@ const TABLE_MS = 4000;
 // A stream brings up to an hour of what was missed; a page that slept longer asks for all of it anew.
 const ASLEEP_MS = 3_000_000;
 
-const state = { series: "", range: "1m", paused: false, model: null, unit: "ns", chosen: null, points: null, loading: 0 };
-const heatmap = new Heatmap($("heatmap"), $("grid")), percentiles = new Percentiles($("percentiles"));
-const pointer = new Pointer(heatmap, { frame: $("chart"), overlay: $("overlay"), tip: $("tip"), chosen: choose, said: say });
+const state = { series: "", range: "1m", paused: false, model: null, unit: "ns", chosen: null, loading: 0 };
+const picture = new Picture({ heatmap: $("heatmap"), grid: $("grid"), percentiles: $("percentiles") }, figures);
+const pointer = new Pointer(picture, { frame: $("chart"), overlay: $("overlay"), tip: $("tip"), chosen: choose, said: say });
 const list = new SeriesList($("series"), $("filter"), { chosen: (series) => go(series, state.range) });
 const live = new Live({ heard: tick, listed, told: tell });
-let found = colours(document.querySelector(".pulse"));
 
 const wide = () => matchMedia("(min-width: 900px)").matches;
 
@@ -66,16 +64,14 @@ async function load() {
   if (away) $("fault").textContent = `The history does not answer (${away}): what this node has itself is shown.`;
   const until = reply.headers.get("pulse-until");
   state.unit = reply.headers.get("pulse-unit");
-  const { width, columns: known } = decodeHistory(await reply.arrayBuffer());
+  const body = await reply.arrayBuffer(), lines = await levels(series);
   if (turn !== state.loading) return;
+  const { width, columns: known } = decodeHistory(body), end = Number(BigInt(until) / 1000000n);
   state.model = new Model(width, Math.round(length / width));
-  state.model.moveTo(Number(BigInt(until) / 1000000n));
+  state.model.moveTo(end);
   for (const column of known) state.model.add(column);
-  heatmap.levels = await levels(series);
-  if (turn !== state.loading) return;
-  heatmap.show(state.model, state.unit);
+  picture.show(state.model, { body, until: end, unit: state.unit, levels: lines });
   pointer.resize();
-  figures();
   if (!state.paused) live.open(series, String(BigInt(until) - 1n));
 }
 
@@ -89,53 +85,43 @@ async function levels(series) {
   });
 }
 
-function tick({ now, ticks }) {
+// All that a tick costs this thread: reading it, and what it means for a pointer over the chart.
+function tick({ now, ticks }, began) {
   const { model } = state;
   if (!model || state.paused) return;
   if (now - model.end > ASLEEP_MS) { load(); return; }
-  const begin = performance.now(), changed = new Set(), end = model.end;
-  for (const one of ticks) if (one.s === state.series) changed.add(model.add(decodeText(one.b)));
+  const { end } = model, parts = [];
+  for (const one of ticks) if (one.s === state.series) { model.add(decodeText(one.b)); parts.push(one.b); }
   // The page moves on with the server's clock: what does not come becomes visible as a gap.
   const due = model.slotOf(now - SETTLE_MS);
   if (due > model.end) model.moveTo(due);
-  if (!changed.size && model.end === end) return;
-  heatmap.tick(changed);
+  if (!parts.length && model.end === end) return;
+  picture.tick(parts);
   pointer.draw();
-  performance.measure("pulse.tick", { start: begin, end: performance.now() });
-  requestAnimationFrame(figures);
+  performance.measure("pulse.tick", { start: began, end: performance.now() });
 }
 
-let figuresAt = 0, tableAt = 0;
-function figures() {
-  const { model, unit } = state, now = performance.now();
-  if (!model || now - figuresAt < 200) return;
-  figuresAt = now;
-  const whole = model.total(), [p50, p99, p999] = quantiles(whole, SHARES) ?? [null, null, null];
-  const shown = { p50, p99, p999, max: whole.count ? whole.max : null };
-  for (const [id, value] of Object.entries(shown)) $(id).textContent = format.value(value, unit);
-  $("count").textContent = format.count(whole.count);
-  $("rate").textContent = whole.count ? `${format.value(rate(model, whole.count), "")}/s` : "";
-  const negative = whole.count ? whole.negative.counts.reduce((sum, one) => sum + one, 0) / whole.count : 0;
-  $("negative").textContent = format.share(negative);
-  $("negative-box").hidden = !negative;
-  $("lost").textContent = format.count(model.lost);
-  $("lost-box").hidden = !model.lost;
-  $("coverage").textContent = format.share(coverage(model));
-  heatmap.mark(whole.count ? [["q50", "p50", p50], ["q99", "p99", p99], ["q999", "p99.9", p999]] : []);
-  percentiles.draw(whole, state.points, unit, found);
-  if ($("table").open && now - tableAt > TABLE_MS) { tableAt = now; fillTable($("rows"), model, unit); }
+let tableAt = 0;
+function figures(shown) {
+  const { unit } = state, { count } = shown;
+  for (const id of ["p50", "p99", "p999", "max"]) set(id, format.value(shown[id], unit));
+  set("count", format.count(count));
+  set("rate", count ? `${format.value(shown.rate, "")}/s` : "");
+  set("negative", format.share(shown.negative));
+  $("negative-box").hidden = !shown.negative;
+  set("lost", format.count(shown.lost));
+  $("lost-box").hidden = !shown.lost;
+  set("coverage", format.share(shown.coverage));
+  table();
 }
 
-function coverage(model) {
-  let covered = 0;
-  for (const column of model.columns.values()) covered += Math.min(column.covered, model.width);
-  return Math.min(1, covered / (model.length * model.width));
-}
+function set(id, text) { const element = $(id); if (element.textContent !== text) element.textContent = text; }
 
-function rate(model, count) {
-  let covered = 0;
-  for (const column of model.columns.values()) covered += column.covered;
-  return covered ? count / (covered / 1000) : 0;
+function table() {
+  const now = performance.now();
+  if (!state.model || !$("table").open || now - tableAt < TABLE_MS) return;
+  tableAt = now;
+  fillTable($("rows"), state.model, state.unit);
 }
 
 // --- a rectangle
@@ -160,7 +146,7 @@ async function choose(rectangle) {
     say($("fault").textContent);
     return;
   }
-  state.points = plot.points ?? null;
+  picture.choose(plot.points ?? null);
   const limit = low === -Infinity && high === Infinity ? "all values" : `${low === -Infinity ? "" : format.value(low, unit)} … ${high === Infinity ? "" : format.value(high, unit)}`;
   $("choice-range").textContent = `${format.clock(from)} – ${format.clock(to)}`;
   $("choice-values").textContent = limit;
@@ -171,18 +157,15 @@ async function choose(rectangle) {
   $("choice-link").href = `${base}/pulse/query?${query}`;
   $("choice").hidden = false;
   $("choice-hint").hidden = true;
-  figuresAt = 0;
-  figures();
   say(`Selection: ${$("choice-count").textContent}, p99 ${format.value(answer.quantiles["0.99"], unit)}`);
 }
 
 function clearChoice() {
   pointer.clear();
-  state.chosen = state.points = null;
+  state.chosen = null;
+  picture.choose(null);
   $("choice").hidden = true;
   $("choice-hint").hidden = false;
-  figuresAt = 0;
-  figures();
 }
 
 const element = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
@@ -243,7 +226,7 @@ for (const button of document.querySelectorAll("[data-range]")) button.addEventL
 $("pause").addEventListener("click", () => pause(!state.paused));
 $("choice-clear").addEventListener("click", clearChoice);
 $("all").addEventListener("click", () => { history.pushState(null, "", location.pathname); state.series = ""; show(); live.open("", ""); });
-$("table").addEventListener("toggle", () => { tableAt = 0; figuresAt = 0; figures(); });
+$("table").addEventListener("toggle", () => { tableAt = 0; table(); });
 addEventListener("keydown", (event) => {
   if (event.target.matches("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
   const range = { 1: "1m", 2: "15m", 3: "1h", 4: "1d" }[event.key];
@@ -251,10 +234,13 @@ addEventListener("keydown", (event) => {
   else if (event.key === "p" || (event.key === " " && event.target === $("chart"))) { event.preventDefault(); pause(!state.paused); }
   else if (event.key === "/") { event.preventDefault(); $("filter").focus(); }
 });
-new ResizeObserver(() => { if (state.model) { heatmap.resize(); pointer.resize(); figuresAt = 0; figures(); } }).observe($("chart"));
-onScheme(() => requestAnimationFrame(() => { found = colours(document.querySelector(".pulse")); heatmap.style(found); pointer.draw(); figuresAt = 0; figures(); }));
+const sizes = new ResizeObserver(() => { if (state.model) { picture.measure(); pointer.resize(); } });
+for (const id of ["chart", "percentiles"]) sizes.observe($(id));
+onScheme(() => requestAnimationFrame(() => { style(); pointer.draw(); }));
 
-heatmap.style(found);
+function style() { picture.style(colours(document.querySelector(".pulse"))); }
+
+style();
 list.fill(first.series, first.total);
 $("zone").textContent = `times in ${format.zone()}`;
 open();

@@ -3,7 +3,7 @@
 const AGAIN_MS = 2000;
 
 export class Live {
-  // `heard` is called with the parsed data of each tick, `listed` with an overview, `ruled` with the rules and how
+  // `heard` is called with the parsed data of each tick and when it came, `listed` with an overview, `ruled` with the rules and how
   // they stand, `told` with "live" or "away".
   constructor({ heard, listed = null, ruled = null, told = () => {} }) {
     Object.assign(this, { heard, listed, ruled, told });
@@ -24,9 +24,10 @@ export class Live {
     const source = this.source = new EventSource(`${document.documentElement.dataset.base}/pulse/live?${query}`);
     source.onopen = () => this.told("live");
     source.onmessage = (event) => {
+      const began = performance.now();
       if (source !== this.source) return;
       if (event.lastEventId) this.lastId = event.lastEventId;
-      this.heard(JSON.parse(event.data));
+      this.heard(JSON.parse(event.data), began);
     };
     if (this.listed) source.addEventListener("overview", (event) => this.listed(JSON.parse(event.data)));
     if (this.ruled) source.addEventListener("rules", (event) => this.ruled(JSON.parse(event.data)));

@@ -9,13 +9,15 @@ const NINES = [[0.5, "50"], [0.9, "90"], [0.99, "99"], [0.999, "99.9"], [0.9999,
 export class Percentiles {
   constructor(canvas) { this.canvas = canvas; this.context = canvas.getContext("2d"); }
 
+  size({ width, height, ratio }) {
+    Object.assign(this, { width, height, ratio });
+    this.canvas.width = Math.round(width * ratio);
+    this.canvas.height = Math.round(height * ratio);
+  }
+
   // `whole` is the sum of what is in view; `chosen` the points of a brushed rectangle, from the server.
   draw(whole, chosen, unit, colours) {
-    const { canvas, context: c } = this, box = canvas.getBoundingClientRect(), ratio = devicePixelRatio || 1;
-    if (canvas.width !== Math.round(box.width * ratio) || canvas.height !== Math.round(box.height * ratio)) {
-      canvas.width = Math.round(box.width * ratio);
-      canvas.height = Math.round(box.height * ratio);
-    }
+    const { context: c, ratio } = this, box = this;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.clearRect(0, 0, box.width, box.height);
     if (!whole.count) {

@@ -29,14 +29,14 @@ export class Pointer {
   }
 
   down(event) {
-    if (event.button || !this.heatmap.model) return;
+    if (event.button || !this.heatmap.ruler) return;
     this.from = this.spot(event);
     this.before = this.rectangle;
     this.frame.setPointerCapture(event.pointerId);
   }
 
   move(event) {
-    if (!this.heatmap.model) return;
+    if (!this.heatmap.ruler) return;
     this.hover = this.spot(event);
     if (this.from) this.rectangle = this.snapped(this.from, this.hover);
     this.draw();
@@ -68,16 +68,19 @@ export class Pointer {
 
   resize() {
     const { overlay, heatmap } = this;
-    overlay.width = heatmap.canvas.width;
-    overlay.height = heatmap.canvas.height;
+    overlay.width = Math.round(heatmap.width * heatmap.ratio);
+    overlay.height = Math.round(heatmap.height * heatmap.ratio);
     this.draw();
   }
 
+  // A picture that is empty and stays so is not cleared: it would be copied to the screen again, with each tick.
   draw() {
-    const { context: c, heatmap: map, rectangle } = this;
+    const { context: c, heatmap: map, rectangle } = this, something = rectangle || this.hover || this.cursor !== null;
+    if (!something && !this.drawn) return;
+    this.drawn = something;
     c.setTransform(map.ratio, 0, 0, map.ratio, 0, 0);
     c.clearRect(0, 0, map.width, map.height);
-    if (!map.model || !map.colours) return;
+    if (!map.model || !map.ruler || !map.colours) return;
     const { text, accent } = map.colours;
     if (rectangle) {
       const x0 = Math.max(map.left, map.x(rectangle.from)), x1 = Math.min(map.right, map.x(rectangle.to));
@@ -116,7 +119,7 @@ export class Pointer {
     if (x < map.left || x > map.right || y < 0 || y > map.bottom + 20) { tip.hidden = true; return; }
     const lines = this.describe(map.model.slotOf(Math.min(map.timeAt(x), map.model.end - 1)));
     tip.replaceChildren(...lines.map((line, k) => Object.assign(document.createElement(k ? "span" : "b"), { textContent: line })));
-    if (y < map.bottom) tip.append(Object.assign(document.createElement("i"), { textContent: `at ${format.value(map.valueAt(y), map.unit)}` }));
+    if (y < map.bottom && map.ruler) tip.append(Object.assign(document.createElement("i"), { textContent: `at ${format.value(map.valueAt(y), map.unit)}` }));
     tip.hidden = false;
     const left = x + 16 + tip.offsetWidth > map.width ? x - 16 - tip.offsetWidth : x + 16;
     tip.style.transform = `translate(${Math.round(Math.max(0, left))}px, ${Math.round(Math.max(4, Math.min(map.height - tip.offsetHeight - 8, y - 20)))}px)`;

@@ -7,6 +7,7 @@ import * as format from "./format.js";
 // buckets; rows count from the top.
 export class Ruler {
   constructor(low, high, below, hasZero, height) {
+    this.made = [low, high, below, hasZero, height];   // what another thread makes the same one of
     const rowsWanted = Math.max(24, height / 2.6);   // finer rows than this are dust and no picture.  Unit: CSS pixels.
     this.step = 1;
     const buckets = (high - low) + (below ? below - low : 0);

@@ -1,0 +1,88 @@
+// Draws the charts of the live page, in a thread of its own: see `picture.js`, which alone speaks with it.
+
+import { Heatmap } from "./heatmap.js";
+import { decodeHistory, decodeText, quantiles } from "./interval.js";
+import { Model, SHARES } from "./model.js";
+import { Percentiles } from "./percentiles.js";
+
+// Series of a tenth of a second tick ten times as often; nobody reads figures that fast.
+const FIGURES_MS = 200;
+
+let heatmap, percentiles, model = null, turn = 0, points = null, unit = "", told = null, figuresAt = 0;
+
+const does = {
+  take(canvases) {
+    heatmap = new Heatmap(canvases.heatmap, canvases.grid);
+    percentiles = new Percentiles(canvases.percentiles);
+  },
+
+  style({ colours }) { heatmap.style(colours); draw(); },
+  size({ sizes }) { heatmap.size(sizes.heatmap); percentiles.size(sizes.percentiles); draw(); },
+
+  choose(chosen) {
+    points = chosen.points;
+    if (model) percentiles.draw(sum(), points, unit, heatmap.colours);
+  },
+
+  show(shown) {
+    ({ turn, unit } = shown);
+    points = null;
+    const { width, columns } = decodeHistory(shown.body);
+    model = new Model(width, shown.length);
+    model.moveTo(shown.until);
+    for (const column of columns) model.add(column);
+    heatmap.levels = shown.levels;
+    heatmap.show(model, unit);
+    draw();
+  },
+
+  tick({ parts, end }) {
+    if (!model) return;
+    const began = performance.now(), changed = new Set();
+    for (const part of parts) changed.add(model.add(decodeText(part)));
+    if (end > model.end) model.moveTo(end);
+    const due = began - figuresAt >= FIGURES_MS;
+    if (due) figuresAt = began;
+    const whole = due ? sum() : null;
+    heatmap.tick(changed);
+    if (due) percentiles.draw(whole, points, unit, heatmap.colours);
+    tell({ figures: whole && figures(whole) });
+    performance.measure("pulse.draw", { start: began, end: performance.now() });
+  },
+};
+
+// Everything anew, and seldom: what is shown, its size or its colours have changed.
+function draw() {
+  if (!model || !heatmap.width || !heatmap.colours) return;
+  const whole = sum();
+  heatmap.redraw();
+  percentiles.draw(whole, points, unit, heatmap.colours);
+  tell({ figures: figures(whole) });
+}
+
+function sum() {
+  const whole = model.total();
+  [whole.p50, whole.p99, whole.p999] = quantiles(whole, SHARES) ?? [null, null, null];
+  heatmap.marks = whole.count ? [["q50", "p50", whole.p50], ["q99", "p99", whole.p99], ["q999", "p99.9", whole.p999]] : [];
+  return whole;
+}
+
+function figures(whole) {
+  const { count, p50, p99, p999, negative } = whole;
+  let covered = 0, seen = 0;
+  for (const column of model.columns.values()) { covered += column.covered; seen += Math.min(column.covered, model.width); }
+  let below = 0;
+  for (const one of negative.counts) below += one;
+  return {
+    p50, p99, p999, count, max: count ? whole.max : null, lost: model.lost, negative: count ? below / count : 0,
+    rate: covered ? count / (covered / 1000) : 0, coverage: Math.min(1, seen / (model.length * model.width)),
+  };
+}
+
+// The ruler is told when it has become another: with it the page says which value lies under a pointer.
+function tell(said) {
+  if (heatmap.ruler !== told) { told = heatmap.ruler; said.ruler = told.made; }
+  if (said.figures || said.ruler) postMessage({ turn, ...said });
+}
+
+onmessage = ({ data }) => does[data.does](data);
