@@ -126,7 +126,7 @@ def _add_versions(app: App, context: Any) -> None:
 
     @app.command
     def check(*, server: str = "") -> None:
-        """Look at the source now; rows that differ become a version, mistakes are told with row and column."""
+        """Look at source and roots now; what differs becomes a version, mistakes are told with row and column."""
         with context.work() as work:
             found = at(work, server).check()
         version = found["version"]

@@ -66,6 +66,9 @@ def of_host(found: Any) -> str:
         f" {moment(one['at_ns'])}: {one['why']}"
         for one in found["overrides"]
     ]
+    root = (found["content"] or {}).get("root")
+    if root:
+        lines.append(f"  stands on the root {root['tree']}; laid over it:")
     lines += [f"  {file['mode']} {file['bytes']:>8} {file['path']}" for file in found["files"]]
     return "\n".join(lines)
 
