@@ -262,3 +262,21 @@ def test_what_somebody_mounted_into_a_version_is_not_emptied_with_it(
     agent.step()
     assert not Path(place).exists(), "once it is unmounted it goes"
     assert "yes" == (state / "precious").read_text()
+
+
+@pytest.mark.servers
+@needs_root
+def test_a_new_position_for_what_lies_there_writes_nothing_anew(
+    server: Server, make_agent: MakeAgent, system: System, root: Path
+) -> None:
+    server.say(server.desired(system.tree(), root=ONE))
+    agent = make_agent()
+    agent.start()
+    agent.step()
+    (root / "current/run/greeter.pid").write_text("1")
+    before = (root / "current").resolve().stat().st_ino
+    server.say(server.desired(system.tree(), root=ONE, release=1))
+    agent.step()
+    assert (2, "applied") == (server.reports[-1].position, server.reports[-1].state)
+    assert before == (root / "current").resolve().stat().st_ino
+    assert "1" == (root / "current/run/greeter.pid").read_text()
