@@ -32,6 +32,8 @@ class Conductor:
         self.work = fleet.work
         self.poll_s = self.work.settings.number("fleet.source_poll_s")
         self.waiting_for: dict[int, str] = {}
+        # Why what changed at the source or the root has made no version; empty if it has.
+        self.stuck = ""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -71,9 +73,15 @@ class Conductor:
             try:
                 version = self.fleet.follow_source()
                 if version is not None:
-                    log.info("the source made version %d: %s", version.number, version.reason)
+                    log.info("%s made version %d: %s", version.author, version.number, version.reason)
+                self.stuck = ""
+            except errors.Refused as answer:  # somebody published in the same moment; look again
+                log.debug("%s", answer.message)
             except errors.BoxworkError as fault:
-                log.debug("the source: %s", fault.message)  # told by the facade once, and shown on the page
+                # What is wrong with the source the facade has told once; both are shown on the page.
+                if fault.message not in (self.stuck, self.fleet.facade.health.problem):
+                    log.warning("there is no new version: %s", fault.message)
+                self.stuck = fault.message
             self._stop.wait(self.poll_s)
 
     def tick(self) -> Move | None:

@@ -67,7 +67,7 @@ class Fleet:
         self._told: dict[str, Told] = {}
         self.keyring = Keyring(self, Path(work.node.root) / "keys")
         self.conductor: Any = None
-        self._pins = roots.Pins(work)
+        self.pins = roots.Pins(work)
 
     def close(self) -> None:
         if self.conductor is not None:
@@ -338,7 +338,7 @@ class Fleet:
             return None
         last = self.version(mirror.latest)
         kinds = self.kinds(last.template)
-        under = self._pins.now(kinds, last.roots)
+        under = self.pins.now(kinds, last.roots)
         moved = under != last.roots
         try:
             table = self.facade.table(kinds, mirror.overrides)
@@ -371,7 +371,7 @@ class Fleet:
     ) -> Version:
         if not reason.strip():
             raise errors.BadInput("a version has a reason: say why (--reason), whoever looks at it at night thanks you")
-        self._pins.keep(under)
+        self.pins.keep(under)
         bundles = self.bundles(template, under)
         made = list(bundles.contents(table))  # every template is filled in for every host, before there is a version
         # The pins come first: a version that is committed has what it names.

@@ -77,7 +77,7 @@ class Outlook:
             saved_ms += status.report.saved_total_ms if status is not None else 0.0
         going = mirror.going()
         rollout = going[-1] if going else mirror.rollouts.get(mirror.last_rollout)
-        health = self.fleet.facade.health
+        health, conductor = self.fleet.facade.health, self.fleet.conductor
         good_at = health.good_at_ns or self.fleet.facade.last_seen_ns()
         return {
             "changes": mirror.changes,
@@ -92,7 +92,9 @@ class Outlook:
             "beside": [self.rollout_row(other) for other in going[:-1]],
             "source": {
                 "name": health.source,
-                "problem": health.problem,
+                "problem": health.problem
+                or (conductor.stuck if conductor is not None else "")
+                or self.fleet.pins.problem,
                 "age_s": (now - good_at) / 1e9 if good_at else None,
                 "rows": health.rows,
             },

@@ -86,18 +86,19 @@ class Pins:
 
     def __init__(self, work: Any) -> None:
         self.work = work
-        self._problem = ""
+        # What is wrong with them, for the page.
+        self.problem = ""
 
     def now(self, kinds: Mapping[str, Kind], last: dict[str, Ref]) -> dict[str, Ref]:
         """What they say now.  One that is gone is told once, and the version keeps what it stands on: `last`."""
         try:
             found = roots_of(self.work, kinds)
         except errors.NotFound as fault:
-            if self._problem != fault.message:
-                self._problem = fault.message
+            if self.problem != fault.message:
+                self.problem = fault.message
                 log.warning("the fleet's root: %s", fault.message)
             return last
-        self._problem = ""
+        self.problem = ""
         return found
 
     def keep(self, under: Mapping[str, Ref]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 
-from boxwork import Ref, errors
+from boxwork import Ref, TreeEntry, errors
 from boxwork.packs.fleet import wording
 from boxwork.packs.fleet.outlook import Outlook
 from boxwork.packs.fleet.roots import packages_between
@@ -158,3 +161,30 @@ def test_packages_are_compared_by_name_and_by_architecture_where_there_are_two()
     old = [("a", "1", "amd64"), ("b", "1", "amd64"), ("c", "1", "amd64"), ("c", "1", "i386")]
     new = [("a", "2", "amd64"), ("c", "1", "amd64"), ("c", "2", "i386"), ("d", "1", "all")]
     assert [("a", "1", "2"), ("b", "1", ""), ("c:i386", "1", "2"), ("d", "", "1")] == packages_between(old, new)
+
+
+def test_a_root_that_no_release_fits_on_is_told_on_the_page_and_once_in_the_log(
+    stage: Stage, systems: Systems, caplog: pytest.LogCaptureFixture
+) -> None:
+    (stage.release / "bin").rename(stage.release / "hooks")
+    systems.pin()
+    stage.reopen(**{"fleet.source_poll_s": 0.01})
+    stage.publish()
+    link = Systems(stage).folder(TreeEntry("etc", "symlink", target="/elsewhere", uid=0, gid=0))
+    stage.work.pin(link, "images/web")
+    stage.fleet.conductor = stage.conductor
+    stage.conductor.start()
+    until(lambda: "is a link to /elsewhere" in Outlook(stage.fleet).state()["source"]["problem"])
+    Systems(stage).pin(text="right again\n")
+    until(lambda: stage.fleet.mirror.latest == 2)
+    until(lambda: not Outlook(stage.fleet).state()["source"]["problem"])
+    assert 1 == sum("there is no new version" in record.message for record in caplog.records)
+    stage.work.unpin("images/web")
+    until(lambda: "nothing is pinned as" in Outlook(stage.fleet).state()["source"]["problem"])
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
