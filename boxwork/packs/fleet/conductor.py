@@ -143,30 +143,11 @@ class Conductor:
         return plan_of(values)
 
     def _seen(self, rollout: Rollout, now: int) -> Seen:
-        mirror = self.fleet.mirror
-        moved = well = silent = 0
-        unwell: list[tuple[str, str]] = []
-        for host, assigned in mirror.assigned.items():
-            if assigned.rollout != rollout.number:
-                continue
-            moved += 1
-            status = mirror.status.get(host)
-            if assigned.release == 0:  # it left the fleet: nobody is asked
-                well += 1
-            elif status is None:
-                silent += now - rollout.step_at_ns > rollout.plan.ack_s * SECOND_NS
-            elif status.failed >= assigned.position:
-                unwell.append((host, status.failure))
-            elif status.report.position >= assigned.position:
-                if status.report.healthy:
-                    well += 1
-                else:
-                    unwell.append((host, status.report.reason or "its health probe fails"))
-            else:
-                silent += now - rollout.step_at_ns > rollout.plan.ack_s * SECOND_NS
+        said = self.fleet.mirror.said_of(rollout.number)
+        is_late = now - rollout.step_at_ns > rollout.plan.ack_s * SECOND_NS
         gate = rollout.plan.latency
-        p99_ms = self._p99_ms(gate, rollout, now) if gate is not None and moved else None
-        return Seen(moved, well, tuple(unwell), silent, p99_ms)
+        p99_ms = self._p99_ms(gate, rollout, now) if gate is not None and said.moved else None
+        return Seen(said.moved, said.well, said.unwell, said.silent if is_late else 0, p99_ms)
 
     def _p99_ms(self, gate: Latency, rollout: Rollout, now: int) -> float | None:
         """The p99 of the gate's series since the step, at most over its window; None: too few samples."""

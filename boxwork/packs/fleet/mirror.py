@@ -10,6 +10,7 @@ from boxwork import errors
 from boxwork.packs.fleet.decisions import Assigned, Rollout, Status, Version, status_of
 from boxwork.packs.fleet.keyring import Ring
 from boxwork.packs.fleet.overrides import Overrides
+from boxwork.packs.fleet.tally import Said, Tally
 
 PREFIX = ("fleet",)
 Moved = Callable[[set[str]], None]
@@ -28,6 +29,7 @@ class Mirror:
         self.rollouts: dict[int, Rollout] = {}
         self.cohorts: dict[int, list[str]] = {}
         self._going: set[int] = set()
+        self._tallies: dict[int, Tally] = {}
         self.status: dict[str, Status] = {}
         # Replaced with every change and never changed, so whoever has one has a whole one.
         self.overrides: Overrides = {}
@@ -58,6 +60,16 @@ class Mirror:
         """The newest of those that are not over."""
         return next(reversed(self.going()), None)
 
+    def said_of(self, number: int) -> Said:
+        """What the hosts that a rollout moved have said; followed from the first question until it is over."""
+        with self._lock:
+            tally = self._tallies.get(number)
+            if tally is None:
+                tally = Tally(number, self.assigned, self.status)
+                if number in self._going:
+                    self._tallies[number] = tally
+            return tally.said()
+
     def _apply_from(self, take: Callable[[], list[Any]]) -> None:
         try:
             changes = take()
@@ -75,6 +87,7 @@ class Mirror:
             for held in (self.versions, self.assigned, self.rollouts, self.cohorts, self.status):
                 held.clear()
             self._going.clear()
+            self._tallies.clear()
             self.overrides, self.keys = {}, Ring()
             for key, value in facts.scan(PREFIX):
                 self._apply(key, value)
@@ -86,8 +99,10 @@ class Mirror:
         match key:
             case (_, "status", str(host)):
                 _keep(self.status, host, status_of(value))
+                self._tell_tallies(host)
             case (_, "assigned", str(host)):
                 _keep(self.assigned, host, value)
+                self._tell_tallies(host)
                 return host
             case (_, "versions", int(number)):
                 _keep(self.versions, number, value)
@@ -96,7 +111,11 @@ class Mirror:
                 self.overrides = overrides if value is None else {**overrides, (scope, column): value}
             case (_, "rollouts", int(number)):
                 _keep(self.rollouts, number, value)
-                (self._going.discard if value is None or value.is_over else self._going.add)(number)
+                if value is None or value.is_over:
+                    self._going.discard(number)
+                    self._tallies.pop(number, None)
+                else:
+                    self._going.add(number)
             case (_, "keys"):
                 self.keys = value or Ring()
             case (_, "cohorts", int(number)):
@@ -104,6 +123,10 @@ class Mirror:
             case (_, "epoch" | "latest" | "last_rollout" as name):
                 setattr(self, name, value if value is not None else 0)
         return ""
+
+    def _tell_tallies(self, host: str) -> None:
+        for tally in self._tallies.values():
+            tally.look(host, self.assigned.get(host), self.status.get(host))
 
     def _tell(self, hosts: set[str]) -> None:
         if hosts:
