@@ -21,6 +21,9 @@ export function value(amount, unit = "ns", round = false) {
   return `${amount < 0 ? "−" : ""}${text}${tail}`;
 }
 
+// Whether no amount of this unit takes more than some nine letters: units that somebody named may be words.
+export const isShort = (unit) => unit in LADDERS || unit === "ppm" || unit === "tasks/1000" || unit === "";
+
 // Made once: `toLocaleString` makes one for each number, 100 µs.
 const whole = new Intl.NumberFormat("en");
 export const count = (amount) => amount < 10_000 ? whole.format(amount) : value(amount, "");

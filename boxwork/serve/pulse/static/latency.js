@@ -70,6 +70,7 @@ async function load() {
   state.model = new Model(width, Math.round(length / width));
   state.model.moveTo(end);
   for (const column of known) state.model.add(column);
+  $("figures").classList.toggle("long", !format.isShort(state.unit));
   picture.show(state.model, { body, until: end, unit: state.unit, levels: lines });
   pointer.resize();
   if (!state.paused) live.open(series, String(BigInt(until) - 1n));
