@@ -9,9 +9,13 @@ const SIZES = { s: 112, m: 208, l: 320 };   // pixels a cell is at least, on a w
 const COLUMNS_PHONE = { s: 5, m: 3, l: 2 };
 const PHONE = 640;
 const GAP = 4;
-const OVERSCAN = 4;                          // rows of cells beyond the screen: time to decode before they are seen
+const OVERSCAN = 4;                          // rows of cells beyond the screen: time to decode before they are seen …
+const OVERSCAN_MS = 700;                     // … and where it is scrolled to, for so long: a busy machine paints 7 frames a second
+const OVERSCAN_MOST = 16;                    // rows
+const SPARE_MOST = 120;                      // cells kept for use again
+const SPEED_MS = 50;                         // the speed is smoothed over so long
 const AHEAD_MS = 2200;                       // thumbnails are fetched for so long a way at the present speed …
-const AHEAD_SCREENS = [4, 10];               // … but for no fewer and no more screens
+const AHEAD_SCREENS = [6, 10];               // … but for no fewer and no more screens
 
 const ROWS_AHEAD = 500;                      // cells whose names and placeholders are fetched around the screen
 
@@ -91,16 +95,19 @@ export class PhotoGrid extends HTMLElement {
     if (!source || !columns) return;
     const top = scrollY - this.offset;
     const now = performance.now();
-    const moved = Math.abs(scrollY - this.lastTop) / Math.max(1, now - this.lastTime);
-    this.speed = now - this.lastTime > 300 ? moved : this.speed * .7 + moved * .3;
+    const passed = now - this.lastTime;
+    // who lay still for a while has moved since the last frame, not since the last look
+    const moved = Math.abs(scrollY - this.lastTop) / Math.max(1, Math.min(passed, 100));
+    this.speed += (moved - this.speed) * (1 - Math.exp(-passed / SPEED_MS));
     this.lastTime = now;
     if (scrollY !== this.lastTop) { this.direction = scrollY > this.lastTop ? 1 : -1; this.calm = false; }
     this.lastTop = scrollY;
     const rows = Math.ceil(source.total / columns);
     const seenFrom = Math.max(0, Math.floor(top / step));
     const seenTo = Math.min(rows - 1, Math.floor((top + innerHeight) / step));
-    const from = Math.max(0, seenFrom - OVERSCAN) * columns;
-    const to = Math.min(source.total, (seenTo + 1 + OVERSCAN) * columns);
+    const over = Math.min(OVERSCAN_MOST, Math.max(OVERSCAN, Math.ceil(this.speed * OVERSCAN_MS / step)));
+    const from = Math.max(0, seenFrom - (this.direction < 0 ? over : OVERSCAN)) * columns;
+    const to = Math.min(source.total, (seenTo + 1 + (this.direction > 0 ? over : OVERSCAN)) * columns);
     for (const [i, cell] of this.cells) {
       if ((i < from || i >= to) && i !== this.active) { this.cells.delete(i); this.release(cell); }
     }
@@ -229,7 +236,7 @@ export class PhotoGrid extends HTMLElement {
     cell.ref = undefined;
     cell.tint = "";
     cell.classList.remove("there", "broken");
-    if (this.spare.length < 60) { cell.style.transform = "translate(0, -9999px)"; cell.tabIndex = -1; this.spare.push(cell); } else cell.remove();
+    if (this.spare.length < SPARE_MOST) { cell.style.transform = "translate(0, -9999px)"; cell.tabIndex = -1; this.spare.push(cell); } else cell.remove();
   }
 
   recycle() {

@@ -11,11 +11,15 @@ const CHUNK = 250;            // rows asked for at once
 const PACK = 30;              // thumbnails in one answer
 const PACK_LEAST = 20;        // worth a request while another one is under way
 const PACKS_AT_ONCE = 3;      // more would share the line, and all of them would come late
-const THUMBS_KEPT = 1500;     // object URLs, about 15 KB each
+const THUMBS_KEPT = 1500;     // data URLs, about 15 KB each
 const ROWS_AHEAD = 20000;     // fetched while idle, so that every placeholder is there before its cell
 
 // Without the name of the function and of the kind of error, and when it is tried again: those are for the log.
 export const plainReason = (message) => message.replace(/^\w+ failed with \w+: /, "").replace(/ \([\d.]+ s ago; .*\)$/, "");
+
+// An object URL would be told to the browser's process and asked for there again, for each picture; this one stays here.
+const base64 = (bytes) => bytes.toBase64?.() ?? btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+const dataUrl = (bytes) => `data:image/webp;base64,${base64(bytes)}`;
 
 export const thumbUrl = (ref, size) => `${base}/thumbs/${size}/${ref}.webp`;
 
@@ -28,7 +32,7 @@ export class Source extends EventTarget {
     this.broken = first.faults; // files that could not be read
     this.rows = new Map();      // position → [ref, name, placeholder]
     this.chunks = new Map();    // chunk → "asked" | "here"
-    this.thumbs = new Map();    // ref → object URL, oldest first
+    this.thumbs = new Map();    // ref → URL, oldest first
     this.faults = new Map();    // ref → message
     this.packs = new Set();     // { refs: Set, control: AbortController }
     this.wantedAt = 0;          // when thumbnails were last missing: rows far away wait for them
@@ -154,7 +158,7 @@ export class Source extends EventTarget {
       if (at + 6 + length > bytes.length) break;
       const ref = list[bytes[at]];
       const data = bytes.subarray(at + 6, at + 6 + length);
-      if (bytes[at + 1] === 0) this.keep(ref, URL.createObjectURL(new Blob([data], { type: "image/webp" })));
+      if (bytes[at + 1] === 0) this.keep(ref, dataUrl(data));
       else this.fail(ref, JSON.parse(new TextDecoder().decode(data)));
       pack.refs.delete(ref);
       at += 6 + length;
@@ -164,11 +168,7 @@ export class Source extends EventTarget {
 
   keep(ref, url) {
     this.thumbs.set(ref, url);
-    if (this.thumbs.size > THUMBS_KEPT) {
-      const [oldest, old] = this.thumbs.entries().next().value;
-      this.thumbs.delete(oldest);
-      URL.revokeObjectURL(old);
-    }
+    if (this.thumbs.size > THUMBS_KEPT) this.thumbs.delete(this.thumbs.keys().next().value);
     this.dispatchEvent(new CustomEvent("thumb", { detail: ref }));
   }
 
