@@ -22,7 +22,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -216,13 +216,19 @@ class Inventory:
 
         Only lists show it: whoever asks for the picture is answered by trying again.
         """
-        digest, text = ref.digest, reason.encode()[:REASON_BYTES_MAX]
-        if (self._fault(digest) or b"") == text:
+        self.note_all({ref: reason})
+
+    def note_all(self, reasons: Mapping[Ref, str]) -> None:
+        """The same of several, as one change."""
+        texts = {ref.digest: reason.encode()[:REASON_BYTES_MAX] for ref, reason in reasons.items()}
+        changed = {digest: text for digest, text in texts.items() if (self._fault(digest) or b"") != text}
+        if not changed:
             return
 
         def write(edit: Edit) -> None:
             bump(edit)
-            edit.put(FAULTS, digest, text) if text else edit.delete(FAULTS, digest)
+            for digest, text in changed.items():
+                edit.put(FAULTS, digest, text) if text else edit.delete(FAULTS, digest)
 
         self._database.update(write)
 

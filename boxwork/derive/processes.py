@@ -15,8 +15,10 @@ Workers are nicer to others than the parent is: what answers people goes before 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -39,6 +41,8 @@ LENGTH = struct.Struct("<Q")
 IN_FILE = 1 << 63
 # A job or an answer is held in memory whole.  Unit: bytes; larger outputs should be trees or several blobs.
 MESSAGE_BYTES_MAX = 4 << 30
+# Up to this size a message is copied behind its length, to be sent by one call.  Unit: bytes.
+TOGETHER_BYTES_MAX = 64 * 1024
 # A closed worker gets this long to end by itself.  Unit: seconds; it only has to notice that its socket ended.
 END_S_MAX = 2.0
 # How long a job waits for a free worker.  Unit: seconds; as long as an hour's transcription, like derive.wait_s_max.
@@ -47,9 +51,11 @@ FREE_S_MAX = 3600.0
 # As nice as this is SCHED_IDLE, whose threads give way at once and get what nobody else wants; nice(1) ends before it.
 IDLE_NICE = 20
 
+# The last argument is how nice the worker ends up: `nice` has seen to it already where there is such a program.
 _START = (
-    "import json,os,sys; sys.path[:]=json.loads(sys.argv[2]); nice=int(sys.argv[3]); os.nice(min(nice,19)); "
-    f"nice<{IDLE_NICE} or os.sched_setscheduler(0,os.SCHED_IDLE,os.sched_param(0)); "
+    "import json,os,sys; sys.path[:]=json.loads(sys.argv[2]); goal=int(sys.argv[3]); "
+    "os.setpriority(os.PRIO_PROCESS,0,min(goal,19)); "
+    f"goal<{IDLE_NICE} or os.sched_setscheduler(0,os.SCHED_IDLE,os.sched_param(0)); "
     "from boxwork.derive.worker_main import main; main(int(sys.argv[1]))"
 )
 
@@ -196,8 +202,10 @@ class _Worker:
     def __init__(self, prefix: list[str], nice: int) -> None:
         ours, theirs = socket.socketpair()
         flags = ["-O"] * sys.flags.optimize
-        told = [str(theirs.fileno()), json.dumps(sys.path), str(nice)]
-        command = [*prefix, sys.executable, *flags, "-c", _START, *told]
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        goal = IDLE_NICE if nice >= IDLE_NICE else min(own + nice, 19)
+        told = [str(theirs.fileno()), json.dumps(sys.path), str(goal)]
+        command = [*_nicely(goal - own), *prefix, sys.executable, *flags, "-c", _START, *told]
         try:
             self._process = subprocess.Popen(
                 command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=2, close_fds=True
@@ -208,6 +216,7 @@ class _Worker:
         finally:
             theirs.close()
         self._socket = ours
+        self._ahead = bytearray()
 
     @property
     def alive(self) -> bool:
@@ -227,7 +236,7 @@ class _Worker:
             send(self._socket, job)
             while True:
                 self._socket.settimeout(max((deadline - monotonic_ns()) / SECOND_NS, 0.001))
-                message: list[Any] = msgspec.msgpack.decode(receive(self._socket))
+                message: list[Any] = msgspec.msgpack.decode(receive(self._socket, self._ahead))
                 if message[0] == "running":
                     limit, what = limit_s, "than its timeout_s"
                     deadline = monotonic_ns() + round(limit * SECOND_NS)
@@ -266,9 +275,27 @@ class _Worker:
             self._process.wait()
 
 
+@functools.cache
+def _nice_program() -> str | None:
+    return shutil.which("nice")
+
+
+def _nicely(steps: int) -> list[str]:
+    """What a worker is started through: loading the interpreter takes 50 ms of CPU, which are to be nice ones too.
+
+    Without the program `nice` it is nice from its first statement on.
+    """
+    program = _nice_program() if steps > 0 else None
+    return [program, "-n", str(min(steps, 19))] if program else []
+
+
 def send(sock: socket.socket, body: bytes) -> None:
-    sock.sendall(LENGTH.pack(len(body)))
-    sock.sendall(body)
+    """One message.  Whoever calls gives up the interpreter's lock, and waits for it again: once, where it is short."""
+    if len(body) <= TOGETHER_BYTES_MAX:
+        sock.sendall(LENGTH.pack(len(body)) + body)
+    else:
+        sock.sendall(LENGTH.pack(len(body)))
+        sock.sendall(body)
 
 
 def answer(sock: socket.socket, body: bytes | BinaryIO) -> None:
@@ -297,12 +324,27 @@ def receive_answer(sock: socket.socket) -> bytes:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def receive(sock: socket.socket) -> bytearray:
-    """One message.  Raises `EOFError` when the other side is gone."""
-    (length,) = LENGTH.unpack(_exactly(sock, LENGTH.size))
+def receive(sock: socket.socket, ahead: bytearray | None = None) -> bytearray:
+    """One message.  Raises `EOFError` when the other side is gone.
+
+    Who has a place for what comes `ahead` of its time reads a short message by one call, and finds the next one there.
+    """
+    if ahead is None:
+        (length,) = LENGTH.unpack(_exactly(sock, LENGTH.size))
+        ahead = bytearray()
+    else:
+        while len(ahead) < LENGTH.size:
+            got = sock.recv(TOGETHER_BYTES_MAX)
+            if not got:
+                raise EOFError
+            ahead += got
+        (length,) = LENGTH.unpack_from(ahead)
+        del ahead[: LENGTH.size]
     if length > MESSAGE_BYTES_MAX:
         raise EOFError(f"a message of {length} bytes")
-    return _exactly(sock, length)
+    data = ahead[:length]
+    del ahead[:length]
+    return data + _exactly(sock, length - len(data)) if len(data) < length else data
 
 
 def _exactly(sock: socket.socket, count: int) -> bytearray:

@@ -462,3 +462,14 @@ def test_what_cannot_be_used_is_listed_with_its_reason_and_leaves_with_its_bytes
     place.note(ref_of(b"good"), "not good")
     place.note(ref_of(b"good"), "")
     assert [] == place.items(faulty=True).items
+
+
+def test_reasons_that_are_noted_together_are_one_change(place, photos):
+    scan(place, photos)
+    names = {item.name: item.ref for item in place.items().items}
+    before = place.version()
+    place.note_all({ref: f"{name} is broken" for name, ref in names.items()})
+    assert before + 1 == place.version()
+    assert {name: f"{name} is broken" for name in names} == {i.name: i.reason for i in place.items(faulty=True).items}
+    place.note_all(dict.fromkeys(names.values(), ""))
+    assert [] == place.items(faulty=True).items

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from socket import socketpair
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from boxwork.box import derivation
 from boxwork.content.tree_value import TreeEntry
 from boxwork.content.tree_value import encode as tree_bytes
 from boxwork.derive.handles import File
+from boxwork.derive.processes import LENGTH, ProcessPool, receive
 from boxwork.derive.sandbox import bubblewrap, sandbox_prefix
 from boxwork.derive.workers import importable
 from boxwork.errors import (
@@ -270,6 +273,31 @@ def test_workers_may_take_only_what_nobody_else_wants(tmp_path: Path, boxes: Any
         wait_for(tmp_path / "go.started")
         (tmp_path / "go").touch()
         assert ref_of(b"done") == future.result(20)
+
+
+@pytest.mark.skipif(shutil.which("nice") is None, reason="there is no program nice")
+def test_a_worker_is_nice_before_its_interpreter_is_loaded(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    pool = ProcessPool(1, 60.0, reuse=False, nice=4)
+    try:
+        worker = pool._take(["sh", "-c", f'nice > {told}; exec "$@"', "sh"])
+        worker.end()
+    finally:
+        pool.close()
+    assert os.nice(0) + 4 == int(told.read_text())
+
+
+def test_messages_that_come_together_are_read_one_by_one() -> None:
+    ours, theirs = socketpair()
+    with ours, theirs:
+        ahead = bytearray()
+        theirs.sendall(LENGTH.pack(2) + b"ab" + LENGTH.pack(0) + LENGTH.pack(5) + b"lo")
+        assert [b"ab", b""] == [receive(ours, ahead), receive(ours, ahead)]
+        theirs.sendall(b"ng!" + LENGTH.pack(1)[:3])
+        assert b"long!" == receive(ours, ahead)
+        theirs.close()
+        with pytest.raises(EOFError):
+            receive(ours, ahead)
 
 
 def test_a_niceness_that_there_is_not_is_refused(tmp_path: Path) -> None:

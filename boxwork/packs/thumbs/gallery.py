@@ -27,7 +27,7 @@ def shell_of(request: Request) -> Any:
 async def faults_page(request: Request, studio: Any) -> Response:
     """Plain HTML: it is looked at once, by somebody with a problem."""
     shell = shell_of(request)
-    await anyio.to_thread.run_sync(studio.album.refresh)
+    await anyio.to_thread.run_sync(studio.refresh)
     faults = studio.album.faults
     rows = "".join(
         f"<tr><th scope=row>{escape(path)}</th><td>{escape(plain_reason(reason))}</td></tr>"

@@ -19,6 +19,9 @@ from boxwork.packs.thumbs.thumbnail import mezzanine, thumbnail
 
 # Placeholders kept in memory: 36 characters each.  Unit: pictures.
 PLACEHOLDERS_MAX = 200_000
+# Reasons why pictures cannot be shown are written together: whoever asks for two hundred broken ones makes one entry
+# into the inventory's history, not two hundred, each of which has the album read it again.  Unit: s.
+NOTES_AFTER_S = 0.2
 # Pictures looked at in one turn of the event loop, 10 us each, by whoever makes best encodings.  Unit: pictures.
 POLISH_LOOKS = 50
 
@@ -36,8 +39,12 @@ class Studio:
         )
         self.placeholders: dict[str, str] = {}
         self.wanted: list[tuple[str, Ref]] = []
+        self.notes: dict[Ref, str] = {}
+        self.noting: asyncio.Task[None] | None = None
+        self.warming: asyncio.Future[None] | None = None
         self.tinting: asyncio.Task[None] | None = None
-        self.polish_after_s = settings.number("thumbs.polish_after_s")
+        self.wished_ns = 0  # when somebody last wanted a thumbnail that was not ready as an answer
+        self.polish_after_s: float = settings.number("thumbs.polish_after_s")
         self.polishing: asyncio.Task[None] | None = None
 
     async def thumb(self, ref: Ref, spec: Spec, *, best: bool = False) -> bytes:
@@ -45,6 +52,7 @@ class Studio:
 
         With `best` it is the best encoding, if that has been made by now: not for an address that is kept for ever.
         """
+        self.wished_ns = self.work.clock.monotonic_ns()
         if best and (made := self.work.peek(thumbnail, photo=ref, **spec.inputs(), effort="best")) is not None:
             polished: bytes = self.work.get(made)
             return polished
@@ -70,11 +78,33 @@ class Studio:
         try:
             made: Ref = await self.darkroom.develop((box.name, *inputs.values()), run, cost_bytes)
         except errors.DerivationFailed as fault:
-            await anyio.to_thread.run_sync(self.work.inventory.note, ref, fault.message)
+            self._note(ref, fault.message)
             raise
         if ref in self.album.faulty:
-            await anyio.to_thread.run_sync(self.work.inventory.note, ref, "")
+            self._note(ref, "")
         return made
+
+    def _note(self, ref: Ref, reason: str) -> None:
+        """Have it written down soon, with what others find out meanwhile."""
+        self.notes[ref] = reason
+        if self.noting is None or self.noting.done():
+            self.noting = asyncio.ensure_future(self._write_notes())
+
+    async def _write_notes(self) -> None:
+        while self.notes:
+            await asyncio.sleep(NOTES_AFTER_S)
+            with contextlib.suppress(errors.BoxworkError):  # the disk is full: the next one who asks finds it out again
+                await anyio.to_thread.run_sync(self.write_notes)
+
+    def write_notes(self) -> None:
+        """Write what was found out until now; whoever reads the list calls it first.  Runs in a thread."""
+        notes: dict[Ref, str] = {}
+        with contextlib.suppress(KeyError):
+            while True:  # one by one: the event loop may put another one in between
+                ref, reason = self.notes.popitem()
+                notes.setdefault(ref, reason)
+        if notes:
+            self.work.inventory.note_all(notes)
 
     def _cost(self, ref: Ref) -> int:
         with self.work.open(ref) as file:
@@ -85,10 +115,15 @@ class Studio:
 
         Runs in a thread.  A placeholder that is not made yet is the empty text.
         """
-        self.album.refresh()
+        self.refresh()
         found = self.album.find(words)
         rows = [[shot.ref[7:], shot.name, self._placeholder(shot)] for shot in found[first : first + count]]
         return self.album.version, len(found), rows
+
+    def refresh(self) -> None:
+        """The album as the inventory is now.  Runs in a thread."""
+        self.write_notes()
+        self.album.refresh()
 
     def _placeholder(self, shot: Shot) -> str:
         known = self.placeholders.get(shot.ref)
@@ -114,12 +149,29 @@ class Studio:
 
     def work_off(self) -> None:
         """Make the placeholders that are wanted, one at a time, in the background; and best encodings when idle."""
+        if self.warming is None:
+            self.warming = asyncio.get_running_loop().run_in_executor(None, self._warm)
         if self.polish_after_s and self.polishing is None:
             self.polishing = asyncio.ensure_future(self._polish())
         if self.wanted and (self.tinting is None or self.tinting.done()):
             self.tinting = asyncio.ensure_future(self._make_placeholders())
 
+    def _warm(self) -> None:
+        """Load what placeholders are made with, and look at the code of the boxes.
+
+        Both take 10 ms and more the first time, and a box is looked at again when a library it reads was loaded since:
+        here it is nobody's answer that waits for it.
+        """
+        import PIL.Image
+        import PIL.WebPImagePlugin  # noqa: F401 - `open` would load it at the first picture
+
+        for box in (thumbnail, mezzanine, placeholder):
+            with contextlib.suppress(errors.BoxworkError):  # whoever uses it is told
+                self.work.peek(box, b"")
+
     async def _make_placeholders(self) -> None:
+        if self.warming is not None:
+            await self.warming
         while self.wanted:
             ref, thumb = self.wanted.pop()
             if ref in self.placeholders:
@@ -130,10 +182,18 @@ class Studio:
             except errors.BoxworkError:
                 self.placeholders[ref] = ""  # not again in this life of the process
 
+    def _rest_s(self) -> float:
+        """How long there has to be quiet yet: nobody scrolls, and nothing is being developed."""
+        if self.darkroom.running or self.darkroom.stack:
+            return self.polish_after_s
+        quiet_ns: int = self.work.clock.monotonic_ns() - self.wished_ns
+        return self.polish_after_s - quiet_ns / 1e9
+
     async def _polish(self) -> None:
         """For as long as the server runs: the best encoding of what the gallery shows, while nobody waits.
 
-        One at a time, and as long a pause after each as it took: a laptop on a knee stays cool.
+        One at a time, and as long a pause after each as it took: a laptop on a knee stays cool.  Whoever scrolls puts
+        it off: half a processor is what a page takes to be in time on a small machine.
         """
         inputs = {**SHOWN.inputs(), "effort": "best"}
         done = (0, 0)
@@ -147,8 +207,8 @@ class Studio:
                 shown = self.work.peek(thumbnail, photo=ref, **SHOWN.inputs())
                 if shown is None or self.work.peek(thumbnail, photo=ref, **inputs) is not None:
                     continue
-                while self.darkroom.running or self.darkroom.stack:
-                    await asyncio.sleep(self.polish_after_s)
+                while (rest_s := self._rest_s()) > 0:
+                    await asyncio.sleep(rest_s)
                 began_ns = self.work.clock.monotonic_ns()
                 with contextlib.suppress(errors.BoxworkError):
                     await asyncio.wrap_future(self.work.submit(thumbnail, photo=ref, **inputs))

@@ -102,3 +102,16 @@ def test_a_better_encoding_is_made_when_nobody_waits(tmp_path: Path, folder: Pat
             return await studio.thumb(ref, SHOWN, best=True)
 
         assert len(asyncio.run(wait())) <= len(fast)
+
+
+def test_whoever_scrolls_puts_better_encodings_off(work: Any, photo: Ref) -> None:
+    work.derive(thumbnail, photo=photo, **SHOWN.inputs())
+
+    async def scroll() -> tuple[float, float]:
+        studio = Studio(work)
+        before = studio._rest_s()
+        await studio.thumb(photo, SHOWN, best=True)
+        return before, studio._rest_s()
+
+    before, after = asyncio.run(scroll())
+    assert before <= 0 < after <= work.settings.number("thumbs.polish_after_s")
