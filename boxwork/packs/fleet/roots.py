@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -171,8 +172,8 @@ def packages_between(old: list[Row], new: list[Row]) -> list[Row]:
 
 def _named(rows: list[Row]) -> dict[str, str]:
     """By name; of a package for several architectures, by name and architecture."""
-    names = [name for name, _, _ in rows]
-    return {name if names.count(name) == 1 else f"{name}:{arch}": version for name, version, arch in rows}
+    counts = Counter(name for name, _, _ in rows)
+    return {name if counts[name] == 1 else f"{name}:{arch}": version for name, version, arch in rows}
 
 
 def reason(work: Any, kinds: Mapping[str, Kind], old: Mapping[str, Ref], new: Mapping[str, Ref]) -> str:
