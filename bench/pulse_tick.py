@@ -6,7 +6,8 @@ began are given to the page as a stream would, so that all of a view is drawn.
 
     tick      by the page's own clock: from the event of the stream until everything is said and drawn that the page's
               thread says and draws (`pulse.tick`)
-    longest   the longest task of that thread in each second, whatever it was for: frames, the list, the collector
+    longest   the longest task of that thread in each second, whatever it was for: frames, the list, the collector; by
+              the clock, and as `used` of the processor
     draw      the same tick in the thread that draws
 
 The browser's trace of its tasks runs beside all of it.  `python bench/pulse_tick.py [seconds a view]`
@@ -92,15 +93,16 @@ def measured(browser: Any, work: Any, url: str, name: str) -> dict[str, list[flo
     page.wait_for_timeout(SECONDS * 1000)
     trace = json.loads(browser.stop_tracing())["traceEvents"]
     durations = "name => performance.getEntriesByName(name).map(entry => entry.duration)"
-    found = {"tick": page.evaluate(durations, "pulse.tick")[there:], "longest": longest(trace)}
+    found = {"tick": page.evaluate(durations, "pulse.tick")[there:]}
+    found["longest"], found["longest_used"] = longest(trace, "dur"), longest(trace, "tdur")
     for worker, one in zip(page.workers, drawn_before, strict=True):
         found["draw"] = worker.evaluate(durations, "pulse.draw")[one:]
     page.close()
     return found
 
 
-def longest(events: list[dict[str, Any]]) -> list[float]:
-    """The longest task of each second of the thread that ticks, in milliseconds."""
+def longest(events: list[dict[str, Any]], measure: str) -> list[float]:
+    """The longest task of each second of the thread that ticks, in milliseconds, `dur` by the clock or `tdur`."""
     process = next(event["pid"] for event in events if event["name"] == "pulse.tick")
     thread = next(
         (event["pid"], event["tid"])
@@ -111,7 +113,7 @@ def longest(events: list[dict[str, Any]]) -> list[float]:
     for event in events:
         if event["ph"] == "X" and (event["pid"], event["tid"]) == thread:
             second = event["ts"] // 1_000_000
-            worst[second] = max(worst[second], event["dur"] / 1000)
+            worst[second] = max(worst[second], event.get(measure, 0) / 1000)
     # The first and the last second are parts of one.
     return [worst[second] for second in sorted(worst)[1:-1]]
 
