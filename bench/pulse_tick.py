@@ -111,9 +111,9 @@ def longest(events: list[dict[str, Any]], measure: str) -> list[float]:
     )
     worst: dict[int, float] = collections.defaultdict(float)
     for event in events:
-        if event["ph"] == "X" and (event["pid"], event["tid"]) == thread:
+        if event["ph"] == "X" and (event["pid"], event["tid"]) == thread and "tdur" in event:
             second = event["ts"] // 1_000_000
-            worst[second] = max(worst[second], event.get(measure, 0) / 1000)
+            worst[second] = max(worst[second], event[measure] / 1000)
     # The first and the last second are parts of one.
     return [worst[second] for second in sorted(worst)[1:-1]]
 

