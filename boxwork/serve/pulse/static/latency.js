@@ -97,8 +97,8 @@ function tick({ now, ticks }, began) {
   const due = model.slotOf(now - SETTLE_MS);
   if (due > model.end) model.moveTo(due);
   if (!parts.length && model.end === end) return;
-  picture.tick(parts);
   pointer.draw();
+  picture.tick(parts);   // last: the thread that it wakes may want this processor
   performance.measure("pulse.tick", { start: began, end: performance.now() });
 }
 
