@@ -41,8 +41,8 @@ DECODE_BYTES_MAX = 3 * 1024**3 // 2
 
 # Quality at which the three look the same on photographs (SSIM of JPEG at 80).
 JPEG_QUALITY = 80
-WEBP_QUALITY = 80
-AVIF_QUALITY = 62
+WEBP_QUALITY = 81
+AVIF_QUALITY = 63
 # From here on a JPEG keeps colour at full resolution; what it is made for is looked at closely.
 WHOLE_COLOURS_QUALITY = 90
 WEBP_EFFORTS = (2, 6)  # fast, best
@@ -52,6 +52,10 @@ AVIF_EFFORTS = (0, 3)
 # megapixels to 320 pixels, 24 ms instead of 33; SSIM of photographs 0.9995 instead of 0.9997, of fine stripes 0.991
 # instead of 0.9996.  Unit: times.
 GAPS = (1.5, 2.0)
+
+# The last step, from there to what is wanted, is bicubic in a fast one and Lanczos in the best: 2.5 ms instead of 3.6.
+# SSIM of 12 photographs, mean: JPEG 0.9861 instead of 0.9862 in 1.7 % fewer bytes, WebP 0.9826 and 0.9826 in 1 % more,
+# AVIF 0.9842 instead of 0.9844 in 0.5 % more (with one more of quality for the last two, which is what they have).
 
 # The shorter side of a mezzanine, and its quality: twice what is made from it, so that nothing of it is seen.
 MEZZANINE_PIXELS = 1024
@@ -120,7 +124,7 @@ def shrink(photo: bytes, width: int, height: int, fit: str, effort: str = "fast"
         raise ValueError(f"the picture has {len(photo):,} bytes; at most {SOURCE_BYTES_MAX:,} are read")
     kind = kind_of(photo)
     if kind in ("jpeg", "bmp"):
-        return by_pillow(photo, kind, width, height, fit, GAPS[effort == "best"])
+        return by_pillow(photo, kind, width, height, fit, best=effort == "best")
     return by_vips(photo, kind, width, height, fit)
 
 
@@ -148,9 +152,10 @@ def by_vips(photo: bytes, kind: str, width: int, height: int, fit: str) -> Any:
         raise ValueError(f"the picture is broken or not {kind}: {reason_of(fault)}") from None
 
 
-def by_pillow(photo: bytes, kind: str, width: int, height: int, fit: str, gap: float) -> Any:
+def by_pillow(photo: bytes, kind: str, width: int, height: int, fit: str, *, best: bool) -> Any:
     from PIL import Image, ImageOps
 
+    filter = Image.Resampling.LANCZOS if best else Image.Resampling.BICUBIC
     try:
         with opened(photo, kind) as picture:
             check_size(*picture.size, streamed=kind == "jpeg" and not is_progressive(photo))
@@ -159,9 +164,9 @@ def by_pillow(photo: bytes, kind: str, width: int, height: int, fit: str, gap: f
             scale = scale_of(wide, high, width, height, fit)
             size = (max(1, round(picture.size[0] * scale)), max(1, round(picture.size[1] * scale)))
             # The decoder halves the size up to three times, here down to no less than `gap` times what is wanted.
-            gap = gap if 16 * size[0] * size[1] <= HELD_PIXELS_MAX else 1
+            gap = GAPS[best] if 16 * size[0] * size[1] <= HELD_PIXELS_MAX else 1
             picture.draft(picture.mode, (round(size[0] * gap), round(size[1] * gap)))
-            small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+            small = picture.resize(size, filter, reducing_gap=2.0)
             small = to_srgb(ImageOps.exif_transpose(small), picture.info.get("icc_profile"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
         raise ValueError(f"the picture is broken or not {kind}: {fault}") from None
