@@ -11,7 +11,8 @@ const PHONE = 640;
 const GAP = 4;
 const OVERSCAN = 4;                          // rows of cells beyond the screen: time to decode before they are seen …
 const OVERSCAN_MS = 700;                     // … and where it is scrolled to, for so long: a busy machine paints 7 frames a second
-const OVERSCAN_MOST = 16;                    // rows
+const OVERSCAN_ROWS = [8, 16];               // … but for no fewer and no more rows …
+const OVERSCAN_GROWS = 3;                    // … and so many more in one frame, which building them holds up
 const SPARE_MOST = 120;                      // cells kept for use again
 const SPEED_MS = 50;                         // the speed is smoothed over so long
 const AHEAD_MS = 2200;                       // thumbnails are fetched for so long a way at the present speed …
@@ -37,6 +38,7 @@ export class PhotoGrid extends HTMLElement {
     this.lastTop = scrollY;
     this.lastTime = 0;
     this.direction = 1;
+    this.over = OVERSCAN;        // rows beyond the screen that have cells, where it is scrolled to
     this.speed = 0;              // pixels a millisecond, smoothed
     addEventListener("scroll", () => this.plan(), { passive: true });
     new ResizeObserver(() => this.layout()).observe(this);
@@ -105,7 +107,9 @@ export class PhotoGrid extends HTMLElement {
     const rows = Math.ceil(source.total / columns);
     const seenFrom = Math.max(0, Math.floor(top / step));
     const seenTo = Math.min(rows - 1, Math.floor((top + innerHeight) / step));
-    const over = Math.min(OVERSCAN_MOST, Math.max(OVERSCAN, Math.ceil(this.speed * OVERSCAN_MS / step)));
+    const [least, mostRows] = OVERSCAN_ROWS;
+    const far = Math.min(mostRows, Math.max(this.calm ? OVERSCAN : least, Math.ceil(this.speed * OVERSCAN_MS / step)));
+    const over = this.over = Math.min(far, this.over + OVERSCAN_GROWS);
     const from = Math.max(0, seenFrom - (this.direction < 0 ? over : OVERSCAN)) * columns;
     const to = Math.min(source.total, (seenTo + 1 + (this.direction > 0 ? over : OVERSCAN)) * columns);
     for (const [i, cell] of this.cells) {
