@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from boxwork.clock import SECOND_NS, monotonic_ns
-from boxwork.errors import BadInput, BoxworkError, Busy, FormatError, NotFound
+from boxwork.errors import BadInput, BoxworkError, Busy, FormatError, NotFound, StateInUse
 from boxwork.state.engine import Engine
 from boxwork.state.face import AsyncEngine
 from boxwork.state.job import Job
@@ -41,6 +41,8 @@ log = logging.getLogger("boxwork.state")
 # Connections at once.  Unit: connections.  Reason: other processes of one machine, each with a few; who comes later is
 # told to come again.
 CONNECTIONS_MAX = 128
+# Waiting in the kernel to be taken.  Unit: connections.
+BACKLOG = 128
 # Calls that may wait (for a lock, for their own thoughts), each in a thread of its own; the others wait for one of
 # these.  Unit: threads.  Reason: one a connection.
 THREADS_MAX = 128
@@ -50,10 +52,6 @@ STOP_S_MAX = 5.0
 # When no connection can be taken (no descriptor is free), so long until the next try.  Unit: s.  Reason: who waits,
 # waits in the kernel, and those who are in shall not notice.
 TAKE_IN_PAUSE_S = 0.1
-# For those who have just been answered, and mostly ask on at once, a batch is held up so long at most.  Unit: ns.
-# Reason: a batch of their own costs 0.25 ms besides its calls, most of it the sync; with 16 callers there are half as
-# many batches, and a third less CPU a call.  Source: measured, bench/state_socket.py; the figure is rough.
-OTHERS_NS_MAX = 100_000
 
 Heard: TypeAlias = list[tuple[Guest, dict[wire.Call, None]]]
 
@@ -68,7 +66,7 @@ class Desk:
         self._engine = engine
         self._known = Catalogue(named, fingerprint, engine.box_of, self._mixes)
         self._round = 0  # of what came together
-        self._hello = wire.hello()
+        self._hello = _hello()
         self._closing = False
         self._guests: dict[int, Guest] = {}  # by descriptor; of the desk's thread alone, as everything but what follows
         self._dirty: dict[Guest, None] = {}  # with answers to be sent
@@ -77,10 +75,9 @@ class Desk:
         self._is_rung = False
         self._pauses_until_ns = 0  # nobody is taken in before; 0: somebody may be
         self._crew = Crew(THREADS_MAX)
-        self._listener = wire.listen(path)
+        self._listener = _listen(path)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.epoll()
-        self._expected: dict[Guest, None] = {}  # who is prompt and has nothing under way
         self._poll.register(self._listener, select.EPOLLIN)
         self._poll.register(self._bell, select.EPOLLIN)
         self._thread = threading.Thread(target=self._serve, name="state-desk", daemon=True)
@@ -111,16 +108,7 @@ class Desk:
         until_ns = min(filter(None, (end_ns, self._pauses_until_ns)), default=None)
         left_s = None if until_ns is None else max((until_ns - monotonic_ns()) / SECOND_NS, 0)
         heard: Heard = []
-        self._hear(self._poll.poll(left_s), heard)
-        if heard and self._expected:
-            self._wait_for_others(heard)
-        self._hand_out()
-        for jobs in self._sorted(heard) if heard else ():
-            self._engine.run(jobs)
-            self._hand_out()
-
-    def _hear(self, events: list[tuple[int, int]], heard: Heard) -> None:
-        for number, what in events:
+        for number, what in self._poll.poll(left_s):
             guest = self._guests.get(number)
             if guest is not None:
                 self._attend(guest, what, heard)
@@ -130,23 +118,10 @@ class Desk:
                 self._is_rung = False  # only now: else a ring could be read away, and none would follow it
             else:
                 self._welcome()
-
-    def _wait_for_others(self, heard: Heard) -> None:
-        """Those who were answered a moment ago, and mostly ask on at once, shall be in this batch and not need another.
-
-        Who does not come in time is not waited for again, until he has been prompt by himself.
-        """
-        until_ns = monotonic_ns() + OTHERS_NS_MAX
-        while self._expected and not self._closing:
-            events = self._poll.poll(0)
-            if not events:
-                if monotonic_ns() > until_ns:
-                    break
-                os.sched_yield()  # `epoll` sleeps for whole milliseconds, and being woken takes as long as waiting
-            self._hear(events, heard)
-        for guest in self._expected:
-            guest.is_prompt = False
-        self._expected.clear()
+        self._hand_out()
+        for jobs in self._sorted(heard) if heard else ():
+            self._engine.run(jobs)
+            self._hand_out()
 
     def _welcome(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -174,8 +149,6 @@ class Desk:
                     guest.stop_reading()
 
     def _attend(self, guest: Guest, what: int, heard: Heard) -> None:
-        self._expected.pop(guest, None)
-        guest.is_prompt = self._round - guest.answered_round <= 1  # others may have come first, once
         try:
             if what & select.EPOLLOUT:
                 guest.go_on()
@@ -213,7 +186,6 @@ class Desk:
 
     def _part(self, guest: Guest) -> None:
         if not guest.is_gone:
-            self._expected.pop(guest, None)
             self._poll.unregister(guest.number)
             del self._guests[guest.number]
             guest.close()
@@ -314,10 +286,6 @@ class Desk:
                 else:
                     if guest.wanted != guest.polled:
                         self._look(guest)
-                    if not guest.under_way:
-                        guest.answered_round = self._round
-                        if guest.is_prompt and not guest.is_gone:
-                            self._expected[guest] = None
 
     def _write_down(self, job: Job, places: list[Place]) -> None:
         """Note the answers of a job with those who wait for them."""
@@ -407,7 +375,7 @@ class Desk:
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         if question.get("protocol") != wire.PROTOCOL:
-            raise wire.other_version(question.get("protocol"))
+            raise _other_version(question.get("protocol"))
         ask = {"commit_many": self._commit_many, "numbers": self._numbers}
         kind = question.get("ask")
         if kind not in ask:
@@ -475,6 +443,41 @@ class _Teller:
 
     def __call__(self, job: Job) -> None:
         self._desk.job_done(job, self._places)
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening socket at `path`, never open to others; one that a killed owner left is replaced."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with wire.address_of(fresh) as address:
+            listener.bind(address)
+        fresh.chmod(0o600)  # before anybody can connect: it does not listen yet, and has another name
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        fresh.replace(path)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _hello() -> bytes:
+    """The first thing a guest hears: who never heard it was never taken in, so nothing of it was begun.
+
+    To one of version 1, which waits for an answer to its question, it is a refusal.
+    """
+    refusal = wire.error_out(_other_version(1))
+    return wire.question({"hello": wire.PROTOCOL, "owner": os.getpid(), "error": refusal})
+
+
+def _other_version(version: Any) -> StateInUse:
+    return StateInUse(
+        f"process {os.getpid()} owns the facts and speaks version {wire.PROTOCOL} of the socket's messages, not"
+        f" {version!r}: run the same Boxwork in both"
+    )
 
 
 def _answer_out(answer: Any) -> bytes | None:

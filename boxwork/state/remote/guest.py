@@ -39,7 +39,6 @@ class Guest:
     under_way  calls and questions that are not answered
     at         the entry in which the calls stand that are in `answered` and `mute`: see `wire.Answers`
     polled     what `epoll` was asked for last
-    is_prompt  it asks on as soon as it is answered; the round of the desk in which it was is `answered_round`
     age        of its transaction in the lane `locking` that was aborted last, so that it grows older and wins
     """
 
@@ -49,11 +48,9 @@ class Guest:
         "_sheets",
         "age",
         "answered",
-        "answered_round",
         "at",
         "failed",
         "is_gone",
-        "is_prompt",
         "is_through",
         "link",
         "mute",
@@ -77,8 +74,6 @@ class Guest:
         self.polled = _IN
         self.is_through = False  # it sends no more
         self.is_gone = False
-        self.answered_round = -2
-        self.is_prompt = False
         self._sheets: list[tuple[At, list[tuple[int, int, Any]], list[tuple[int, int]]]] = []
         self._inbox = wire.Inbox()
         self._out = bytearray()

@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from boxwork import errors
-from boxwork.errors import BoxworkError, FormatError, StateError, StateInUse, TooLarge
+from boxwork.errors import BoxworkError, FormatError, StateError, TooLarge
 from boxwork.settings import MiB
 from boxwork.state.values import ANY_DECODER, DECODER_HOOK, as_stored, encode_stored, freeze, thaw
 
@@ -38,8 +38,6 @@ PROTOCOL = 2
 SOCKET = Path("run") / "node.sock"
 # One message.  Unit: bytes.  Reason: a fact has at most 4 MiB, and a call a few of them; more is somebody's mistake.
 MESSAGE_BYTES_MAX = 64 * MiB
-# Waiting in the kernel to be taken.  Unit: connections.
-BACKLOG = 128
 # The kernel's limit of an address, with its zero byte.  Unit: bytes.  Source: unix(7).
 _ADDRESS_BYTES_MAX = 108
 # What is asked of the kernel at once.  Unit: bytes.  Reason: a few hundred calls; for more it is asked again.
@@ -198,25 +196,6 @@ def connect(path: Path, timeout_s: float) -> socket.socket:
     return connection
 
 
-def listen(path: Path) -> socket.socket:
-    """A listening socket at `path`, never open to others; one that a killed owner left is replaced."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with address_of(fresh) as address:
-            listener.bind(address)
-        fresh.chmod(0o600)  # before anybody can connect: it does not listen yet, and has another name
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-        fresh.replace(path)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
 @contextmanager
 def address_of(path: Path) -> Iterator[str]:
     """`path` as the address of a socket, also where it is longer than an address can be."""
@@ -284,19 +263,3 @@ def error_in(told: dict[str, Any]) -> BaseException:
         except TypeError:  # one whose arguments are no longer what it takes
             pass
     return StateError(f"the transaction raised {name}: {message}", raised=name)
-
-
-def hello() -> bytes:
-    """The first thing a guest hears: who never heard it was never taken in, so nothing of it was begun.
-
-    To one of version 1, which waits for an answer to its question, it is a refusal.
-    """
-    refusal = error_out(other_version(1))
-    return question({"hello": PROTOCOL, "owner": os.getpid(), "error": refusal})
-
-
-def other_version(version: Any) -> StateInUse:
-    return StateInUse(
-        f"process {os.getpid()} owns the facts and speaks version {PROTOCOL} of the socket's messages, not"
-        f" {version!r}: run the same Boxwork in both"
-    )

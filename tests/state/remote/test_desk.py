@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from boxwork.clock import SECOND_NS, SystemClock, monotonic_ns
+from boxwork.clock import SystemClock
 from boxwork.errors import BadInput, Busy, CommitUnknown, StateError, StateInUse, StorageFull, TooLarge, Undeclared
 from boxwork.settings import merge
 from boxwork.state import pipeline
@@ -27,7 +27,7 @@ from boxwork.state.remote import guest as guest_module
 from boxwork.state.remote import wire
 from boxwork.state.remote.courier import Courier, NoOwner, place_of
 from boxwork.state.remote.desk import Desk
-from boxwork.state.remote.line import Line, Reply
+from boxwork.state.remote.line import Reply
 from boxwork.transactions import Transaction, transaction
 
 
@@ -336,34 +336,6 @@ def test_answers_and_calls_too_large_for_a_message_are_told_apart(
         line.flush()
         with pytest.raises(StateError, match="was committed as .* its answer"):
             raise line.receive()[0].error or AssertionError
-
-
-def entries(*lines: Line) -> set[int]:
-    """Of a call on each line, one after the other."""
-    for line in lines:
-        line.call(press, ("a",), "same")
-        line.flush()
-    return {reply.receipt.version for line in lines for reply in line.receive()}
-
-
-@pytest.mark.parametrize("leaves", [False, True])
-def test_who_asks_on_at_once_is_waited_for_but_nobody_twice_in_vain(
-    counter: Counter, monkeypatch: pytest.MonkeyPatch, leaves: bool
-) -> None:
-    monkeypatch.setattr(desk_module, "OTHERS_NS_MAX", 20 * SECOND_NS)
-    with contextlib.closing(counter.courier.line(30.0)) as one, contextlib.closing(counter.courier.line(30.0)) as other:
-        for _ in range(3):
-            entries(one, other)  # both have been prompt by now
-        assert [1] * 5 == [len(entries(one, other)) for _ in range(5)]
-        began = monotonic_ns()
-        if leaves:
-            other.close()
-        else:
-            monkeypatch.setattr(desk_module, "OTHERS_NS_MAX", 1)
-            entries(one)
-            monkeypatch.setattr(desk_module, "OTHERS_NS_MAX", 20 * SECOND_NS)
-        entries(one)
-        assert monotonic_ns() - began < 10 * SECOND_NS
 
 
 def test_slow_and_awaiting_functions_run_beside_the_others(counter: Counter) -> None:
