@@ -1,10 +1,11 @@
 """How many durable commits a second does a node make over a socket, beside PostgreSQL, Valkey and SQLite?
 
-16 clients in two processes, each with a connection of its own and one call under way (and, pipelined, 16), on
-TPC-C-lite W1, SmallBank and likes.  Ours go through the door that every node has, its Unix socket, with the client that
-every node has, `work.line()`.  The peers are reached over their Unix sockets, too.  Valkey runs the same calls as Lua
-scripts and syncs before every answer (likes also as the bare INCR); its clients are the same loop as ours, with its
-calls encoded beforehand.
+16 clients, each with a connection of its own and one call under way (and, pipelined, 16), on TPC-C-lite W1,
+SmallBank and likes.  Ours go through the door that every node has, its Unix socket; the peers are reached over
+their Unix sockets, too.  Valkey runs the same calls as Lua scripts and syncs before every answer (likes also as the
+bare INCR).  Its clients and ours are one loop in one process, and send bytes that were made beforehand, so that the
+servers are compared; what a program in Python gets with the client that every node has, `work.line()`, stands in
+the lines `….line`.
 
 PostgreSQL is used if it is there (Debian: postgresql).  It runs stored procedures under pgbench, a C client, with its
 retries counted; it refuses root, so under root it runs as the user `postgres` (then BOXWORK_BENCH_DIR
@@ -353,6 +354,8 @@ def main() -> None:
                 row: dict[str, Any] = {
                     "ours": ours(workload, 1),
                     "pipelined": ours(workload, 16),
+                    "line": ours(workload, 1, line_client),
+                    "line pipelined": ours(workload, 16, line_client),
                     "SQLite FULL": (sqlite(workload), 0.0),
                     "Valkey Lua, always": (valkey(workload, 1), 0.0),
                     "Valkey Lua, always, pipelined": (valkey(workload, 16), 0.0),
@@ -364,7 +367,15 @@ def main() -> None:
                     row["PostgreSQL SERIALIZABLE"] = postgres.measure(name, "serializable")
                     row["PostgreSQL READ COMMITTED"] = postgres.measure(name, r"read\ committed")
                 rounds.append(row)
-            for peer in [key for key in rounds[0] if key not in ("ours", "pipelined")]:
+            for mine, made in (("line", "ours"), ("line pipelined", "pipelined")):
+                report(
+                    name=f"state.socket.{name}{'.pipelined' if made == 'pipelined' else ''}.line",
+                    value=statistics.median(row[mine] for row in rounds),
+                    unit="commits/s",
+                    peer="the same, encoded beforehand",
+                    peer_value=statistics.median(row[made] for row in rounds),
+                )
+            for peer in [key for key in rounds[0] if isinstance(rounds[0][key], tuple)]:
                 mine = "pipelined" if peer.endswith("pipelined") else "ours"
                 report(
                     name=f"state.socket.{name}{'.pipelined' if mine == 'pipelined' else ''}",
