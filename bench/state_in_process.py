@@ -15,7 +15,7 @@ import sqlite3
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lmdb
 import msgspec
@@ -51,9 +51,8 @@ class PeerTx:
     def add(self, key: Any, delta: int, **bounds: Any) -> None:
         self.put(key, self.get(key, 0) + delta)
 
-    def require(self, condition: object, reason: str, **details: Any) -> None:
-        if not condition:
-            raise Refused(reason)
+    def refuse(self, reason: str, **details: Any) -> NoReturn:
+        raise Refused(reason)
 
     def uid(self) -> str:
         self._uid += 1
