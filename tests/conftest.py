@@ -6,6 +6,7 @@ And the one thing that tests of all pages share: a real Chromium.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -26,6 +27,17 @@ def _no_excuse(reason: str) -> str:
         f"skipped under CI: {reason}\n"
         "A skip is not used here, use `.ci/run` to install what the test needs, or mark the test `optin`."
     )
+
+
+@pytest.fixture(autouse=True)
+def log_ends_with_its_test() -> Iterator[None]:
+    """A command that a test runs sends the log to a stream that the test closes; what runs on would write into it."""
+    loggers = [logging.getLogger(name) for name in ("boxwork", "uvicorn")]
+    before = [(one, one.handlers[:], one.propagate, one.level) for one in loggers]
+    yield
+    for one, handlers, propagate, level in before:
+        one.handlers[:], one.propagate = handlers, propagate
+        one.setLevel(level)
 
 
 def _under_ci() -> bool:

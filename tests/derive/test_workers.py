@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -275,7 +274,6 @@ def test_workers_may_take_only_what_nobody_else_wants(tmp_path: Path, boxes: Any
         assert ref_of(b"done") == future.result(20)
 
 
-@pytest.mark.skipif(shutil.which("nice") is None, reason="there is no program nice")
 def test_a_worker_is_nice_before_its_interpreter_is_loaded(tmp_path: Path) -> None:
     told = tmp_path / "told"
     pool = ProcessPool(1, 60.0, reuse=False, nice=4)
