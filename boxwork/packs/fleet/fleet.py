@@ -25,7 +25,7 @@ from boxwork.packs.fleet.overrides import is_for, read_scope
 from boxwork.packs.fleet.plan import Plan, order
 from boxwork.packs.fleet.protocol import Desired, Signed
 from boxwork.packs.fleet.release import Kind, kinds_of
-from boxwork.packs.fleet.systems import Systems
+from boxwork.packs.fleet.systems import Systems, pack
 from boxwork.packs.fleet.table import Raw, Table, check
 
 # Tables and templates of so many versions stay in memory: the present one, the one before, and one somebody looks at.
@@ -258,18 +258,10 @@ class Fleet:
         if has:
             with contextlib.suppress(errors.BlobMissing):  # from another server: then everything is sent
                 old = self._refs_of(Ref.parse(has))
-        blobs: list[bytes] = []
-        total = 0
         read: dict[Ref, bytes] = {}  # lists of names that had to be read just now
         held = self._refs_of(tree, read)
-        for ref in sorted(held.keys() - old.keys()):
-            if held[ref] > protocol.PACK_BLOB_BYTES_MAX:
-                continue
-            data = read.get(ref) or self.work.content.get(ref)
-            if len(data) <= protocol.PACK_BLOB_BYTES_MAX and total + len(data) <= protocol.PACK_BYTES_MAX:
-                blobs.append(data)
-                total += len(data)
-        return msgspec.Raw(msgspec.msgpack.encode(blobs))
+        lacking = {ref: held[ref] for ref in held.keys() - old.keys()}
+        return pack(lacking, lambda ref: read.get(ref) or self.work.content.get(ref))
 
     def _make_again(self, host: str, number: int) -> None:
         with self._lock:

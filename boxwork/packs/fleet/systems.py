@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -57,16 +58,21 @@ class Systems:
         if has:
             with contextlib.suppress(errors.BlobMissing):  # from another server
                 lacking = dict(beside(self.work.tree(content.tree), self.work.tree(has)))
-        blobs: list[bytes] = []
-        total = 0
-        for ref in sorted(lacking):
-            if lacking[ref] > protocol.PACK_BLOB_BYTES_MAX:
-                continue
-            data = self.work.get(ref)
-            if len(data) <= protocol.PACK_BLOB_BYTES_MAX and total + len(data) <= protocol.PACK_BYTES_MAX:
-                blobs.append(data)
-                total += len(data)
-        return msgspec.Raw(msgspec.msgpack.encode(blobs))
+        return pack(lacking, self.work.content.get)
+
+
+def pack(lacking: Mapping[Ref, int], get: Callable[[Ref], bytes]) -> msgspec.Raw:
+    """The small ones of these blobs, as many as travel together.  A list of names has size 0 until it is read."""
+    blobs: list[bytes] = []
+    total = 0
+    for ref in sorted(lacking):
+        if lacking[ref] > protocol.PACK_BLOB_BYTES_MAX:
+            continue
+        data = get(ref)
+        if len(data) <= protocol.PACK_BLOB_BYTES_MAX and total + len(data) <= protocol.PACK_BYTES_MAX:
+            blobs.append(data)
+            total += len(data)
+    return msgspec.Raw(msgspec.msgpack.encode(blobs))
 
 
 def lot(fleet: Any, host: str, refs: list[Ref]) -> bytes:
