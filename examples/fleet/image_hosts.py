@@ -12,18 +12,15 @@ those of three_hosts.py: network namespaces.  On each, a service runs inside the
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from three_hosts import HOSTS, Walk, ip, prepared, say, until
+from three_hosts import HOSTS, Walk, arguments, ip, prepared, say, stay, until
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
@@ -171,11 +168,7 @@ def told(one: Walk) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("--port", type=int, default=8077)
-    parser.add_argument("--second", type=int, default=77, help="the hosts' addresses are 10.117.<second>.*")
-    parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
-    given = parser.parse_args()
+    given = arguments(__doc__)
     if os.geteuid():
         raise SystemExit("network namespaces and owners need root: run it with sudo, or in a container as root")
     if lacking := [tool for tool in ("mmdebstrap", "dpkg-scanpackages") if shutil.which(tool) is None]:
@@ -185,9 +178,7 @@ def main() -> None:
     with prepared(given.port, given.second, ImageWalk) as one:
         walk(one)
         if given.keep:
-            print(told(one), flush=True)
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.pause()
+            stay(told(one))
 
 
 if __name__ == "__main__":

@@ -240,20 +240,30 @@ def prepared(port: int, second: int, kind: type[Walk] = Walk) -> Iterator[Walk]:
             one.close()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+def arguments(about: str | None) -> argparse.Namespace:
+    """What both walks are told on the command line."""
+    parser = argparse.ArgumentParser(description=about.split("\n")[0] if about else "")
     parser.add_argument("--port", type=int, default=8077)
     parser.add_argument("--second", type=int, default=77, help="the hosts' addresses are 10.117.<second>.*")
     parser.add_argument("--keep", action="store_true", help="leave it running until Ctrl-C")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def stay(text: str) -> None:
+    """Leave it running, and say what to do with it, until Ctrl-C."""
+    print(text, flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+
+
+def main() -> None:
+    given = arguments(__doc__)
     if os.geteuid():
         raise SystemExit("network namespaces need root: run it with sudo, or in a container with CAP_NET_ADMIN")
     with prepared(given.port, given.second) as one:
         walk(one)
         if given.keep:
-            print(told(one), flush=True)
-            with contextlib.suppress(KeyboardInterrupt):
-                signal.pause()
+            stay(told(one))
 
 
 if __name__ == "__main__":
