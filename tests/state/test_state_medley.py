@@ -122,3 +122,9 @@ def test_what_a_reservation_forbids_waits_with_all_that_follows_it() -> None:
     assert (2, ["c", None]) == (rest.offset, rest.answers)
     assert {("c",)} == set(machine.facts.data)
     assert {"keep", "forget"} == set(rest.transactions())
+
+
+def test_the_rest_of_a_rest_knows_its_place() -> None:
+    one = medley([(keep, ("a",)), (forget, ("b",)), (keep, ("c",)), (forget, ("d",))])
+    last = one.rest(1).rest(2)
+    assert (3, [("forget", [("d",)])]) == (last.offset, list(last.runs(None)))
