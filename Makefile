@@ -46,9 +46,19 @@ up: run-layer
 test: test-layers
 	@$(BIN)/python -m pytest -m "not servers" --ignore=tests/tidy -n $(WORKERS) --dist loadgroup --durations=15 $(value ARGS)
 
+# What builds and boots machines goes file by file on all processors; the rest takes turns, because some of it measures
+# how long things take.  With ARGS only what they name is run.
+BUILDS := tests/packs/images tests/content
 test-servers:
 	$(INSTALL) run test servers docs
+ifdef ARGS
 	@$(BIN)/python -m pytest -m servers -n 1 --durations=15 $(value ARGS)
+else
+	@status=0; \
+	$(BIN)/python -m pytest -m servers $(BUILDS) -n $(WORKERS) --dist loadfile --durations=15 || status=1; \
+	$(BIN)/python -m pytest -m servers $(BUILDS:%=--ignore=%) -n 1 --durations=15 || status=1; \
+	exit $$status
+endif
 
 check:
 	$(INSTALL) run test docs

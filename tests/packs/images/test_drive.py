@@ -17,7 +17,7 @@ from boxwork.testing.served import served
 from tests.packs.images.plain_qemu import machine
 from tests.packs.images.roots import CONTENT, CRASHING, NEVER, SICK, make_root, take_boot_packages
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(600), pytest.mark.xdist_group("machines")]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
 PROGRAMS = ("qemu-system-x86_64", "tar2sqfs", "apt-get", "grub-mkimage", "sfdisk", "mke2fs")
 # QEMU's UEFI, without the key store of a machine: so it starts what lies in EFI/BOOT.

@@ -21,7 +21,7 @@ from boxwork.packs.images.gate import Unbootable, passing
 from boxwork.packs.images.slots import Slots
 from tests.packs.images.roots import CONTENT, CRASHING, SICK, make_root, take_boot_packages
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(600), pytest.mark.xdist_group("machines")]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
 # Far above the 3 to 6 s of a boot: these tests are about what happens, and run beside others.
 SETTINGS = {"images.boot_s_max": 120.0, "images.health_s_max": 30.0, "images.boot_tries_max": 1}

@@ -24,7 +24,6 @@ RECIPE = Path(__file__).parents[3] / "examples" / "machine" / "debian.toml"
 pytestmark = [
     pytest.mark.servers,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("machines"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root for devices"),
     pytest.mark.skipif(not (DEBS / "wanted").exists(), reason=f"needs real packages in {DEBS}: .ci/run fetches them"),
     pytest.mark.skipif(not (loader.UEFI_FOLDER / "modinfo.sh").exists(), reason="needs grub-efi-amd64-bin"),

@@ -26,7 +26,6 @@ from tests.packs.images.roots import take_boot_packages
 pytestmark = [
     pytest.mark.servers,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("machines"),
     *(
         pytest.mark.skipif(shutil.which(program) is None, reason=f"needs {program}")
         for program in ("mmdebstrap", "dpkg-scanpackages", "podman", "skopeo", "qemu-system-x86_64", "tar2sqfs")
