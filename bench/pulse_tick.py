@@ -9,6 +9,7 @@ began are given to the page as a stream would, so that all of a view is drawn.
     longest   the longest task of that thread in each second, whatever it was for: frames, the list, the collector; by
               the clock, and as `used` of the processor
     draw      the same tick in the thread that draws
+    behind    from the event until it has been drawn
 
 The browser's trace of its tasks runs beside all of it.  `python bench/pulse_tick.py [seconds a view]`
 """
@@ -42,6 +43,10 @@ VIEWS = {"1m": (1, 60), "15m": (1, 900), "1d": (60, 1440)}  # seconds of a colum
 SETTLED_S = 6
 RECORD_EVERY_S = 0.1
 KEEP_STREAM = "window.EventSource = class extends EventSource { constructor(url) { super(url); window.heard = this; } }"
+# When each began, on the clock that page and worker share, and how long it took.
+ENTRIES = (
+    "name => performance.getEntriesByName(name).map(one => [performance.timeOrigin + one.startTime, one.duration])"
+)
 MAIN_THREAD = "CrRendererMain"
 
 
@@ -92,11 +97,17 @@ def measured(browser: Any, work: Any, url: str, name: str) -> dict[str, list[flo
     browser.start_tracing(page=page, categories=["toplevel", "blink.user_timing"])
     page.wait_for_timeout(SECONDS * 1000)
     trace = json.loads(browser.stop_tracing())["traceEvents"]
-    durations = "name => performance.getEntriesByName(name).map(entry => entry.duration)"
-    found = {"tick": page.evaluate(durations, "pulse.tick")[there:]}
+    ticks = page.evaluate(ENTRIES, "pulse.tick")[there:]
+    draws = [
+        one
+        for worker, before in zip(page.workers, drawn_before, strict=True)
+        for one in worker.evaluate(ENTRIES, "pulse.draw")[before:]
+    ]
+    found = {name: [duration for _, duration in entries] for name, entries in (("tick", ticks), ("draw", draws))}
     found["longest"], found["longest_used"] = longest(trace, "dur"), longest(trace, "tdur")
-    for worker, one in zip(page.workers, drawn_before, strict=True):
-        found["draw"] = worker.evaluate(durations, "pulse.draw")[one:]
+    found["behind"] = [
+        min(ends) - start for start, _ in ticks if (ends := [at + took for at, took in draws if at > start])
+    ]
     page.close()
     return found
 
