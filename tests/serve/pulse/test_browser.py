@@ -353,8 +353,9 @@ def test_a_tick_holds_the_page_up_for_less_than_two_milliseconds(
 ) -> None:
     """From the event of the stream until the page's thread has done what it does for it.
 
-    In time of the processor 99 of 100 ticks have to keep it, in one of five runs, and 90 by the clock: by the clock a
-    tick takes as long as others have the processor, so what it takes on a quiet machine is for `bench/pulse_tick.py`.
+    In one of five runs, 99 of 100 ticks use no more than 1.5 ms of the processor, and 90 take no more than 1 ms by the
+    clock: by the clock a tick takes as long as others have the processor, so what the hundredth takes on a quiet
+    machine is for `bench/pulse_tick.py`.
     And nothing was only put off: of all tasks of that thread meanwhile, what ticks lead to in its frames and what
     collects garbage included, no more than two use 4 ms.
     """
@@ -383,7 +384,7 @@ def test_a_tick_holds_the_page_up_for_less_than_two_milliseconds(
             f" {', '.join(f'{one:.2f}' for one in sorted(every)[-3:])} of CPU"
         )
         assert 200 == len(clocked)
-        kept = shares(used)[2] <= 2.0 and shares(clocked)[1] <= 2.0 and sorted(every)[-3] <= 4.0
+        kept = shares(used)[2] <= 1.5 and shares(clocked)[1] <= 1.0 and sorted(every)[-3] <= 4.0
         if kept:
             break
     assert kept
