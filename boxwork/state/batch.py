@@ -155,7 +155,8 @@ class Entry:
     notes: list[Note] = field(default_factory=list)
 
     @classmethod
-    def decode(cls, payload: bytes) -> Entry:
+    def decode(cls, payload: bytes, *, inputs: bool = True) -> Entry:
+        """Without `inputs` as if they had not been kept: for who wants the effect: 0.5 to 0.8 of the price."""
         try:
             parts = _PARTS.decode(payload)
             if parts[0] != FORMAT:
@@ -163,7 +164,7 @@ class Entry:
             _, now_ns, seed, writes_raw, inputs_raw, answered, answers, notes = parts
             writes = _as_writes(writes_raw)
             groups = draws = None
-            if inputs_raw:
+            if inputs_raw and inputs:
                 groups, draws = ANY_DECODER.decode(inputs_raw)
             return cls(
                 now_ns,

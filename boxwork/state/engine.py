@@ -8,6 +8,7 @@ This file is long because it is one machine: every way into a commit, and what o
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -149,6 +150,7 @@ class Engine:
         self._local = threading.local()
         self._closing = threading.Lock()
         self._closed = False
+        count_bytes = weakref.WeakMethod(self._count_bytes)  # no circle: the facts go with the engine, frozen or not
         self._pipeline = Pipeline(
             self.machine,
             log,
@@ -158,7 +160,7 @@ class Engine:
             batch_rows=self.batch_rows,
             queue_max=settings.integer("state.queue_max"),
             depth=settings.integer("state.pipeline"),
-            written=self._count_bytes,
+            written=lambda size: (count := count_bytes()) and count(size),
             timings=pulse,
         )
 

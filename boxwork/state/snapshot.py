@@ -98,6 +98,16 @@ class Facts:
             self.version, self.digest = version, digest
             self._tables.clear()
 
+    def track(self) -> None:
+        """Make the dict of all facts known to the collector of cycles, for who freezes it before anybody else reads.
+
+        Python's collector does not know a dict of nothing but numbers and texts until something else is put into it:
+        then it would come back from among what is frozen, as young as a new one.
+        """
+        mark: tuple[str, list[Any]] = ("", [])
+        self.data[mark[:1]] = mark
+        del self.data[mark[:1]]
+
     def keys_between(self, prefix: Key, low: bytes, high: bytes) -> list[tuple[bytes, Key]]:
         with self._lock:
             if not prefix:

@@ -356,12 +356,17 @@ def _without_big(value: Any) -> Any:
 
 
 def as_stored(decoded: Any) -> Any:
-    """What a decoder made of stored values, with its lists as the tuples they were."""
-    if decoded.__class__ is list:
-        if list in map(type, decoded):
-            return tuple([as_stored(member) for member in decoded])
-        return tuple(decoded)
-    return decoded
+    """What a decoder made of stored values, with its lists (which are changed) as the tuples they were."""
+    return _as_tuple(decoded) if decoded.__class__ is list else decoded
+
+
+def _as_tuple(members: list[Any]) -> tuple[Any, ...]:
+    at = 0  # counted by hand: `enumerate` takes as long as what is saved here
+    for member in members:
+        if member.__class__ is list:
+            members[at] = _as_tuple(member)
+        at += 1  # noqa: SIM113
+    return tuple(members)
 
 
 # For decoders of other shapes that hold stored values.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,6 +90,42 @@ def test_a_counter_that_everybody_presses(open_engine: OpenEngine) -> None:
     assert 50 == engine.get(("likes", "p1"))
     assert engine.counters.batches < 200
     assert 0 == engine.counters["serial"].reruns
+
+
+def test_a_process_that_has_frozen_what_it_keeps_freezes_the_facts_too(open_engine: OpenEngine) -> None:
+    def tracked(engine: Engine) -> bool:
+        return any(each is engine.facts.data for each in gc.get_objects())
+
+    first = open_engine("node")
+    first.commit_many(increase, [("a",), ("b",)])
+    first.close()
+    gc.freeze()  # as `boxwork up` does
+    try:
+        frozen = gc.get_freeze_count()
+        again, empty = open_engine("node"), open_engine("empty")
+        assert frozen < gc.get_freeze_count()
+        empty.commit_many(increase, [("a",), ("b",)])
+        gc.collect()
+        assert (1, 1) == (again.get(("a",)), empty.get(("a",)))
+        assert (False, False) == (tracked(again), tracked(empty))
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+    assert (True, True) == (tracked(again), tracked(empty))
+
+
+def test_a_closed_engine_leaves_no_circle_behind(tmp_path: Path) -> None:
+    engine = Engine.open(tmp_path, merge(SETTINGS, environment={}), SystemClock())
+    engine.commit_many(increase, [("a",)] * 10)
+    engine.close()
+    facts = weakref.ref(engine.facts)
+    gc.collect()
+    gc.disable()
+    try:
+        del engine
+        assert facts() is None
+    finally:
+        gc.enable()
 
 
 def test_facts_are_there_again_after_a_restart(open_engine: OpenEngine) -> None:
