@@ -173,6 +173,44 @@ class BulkTx(SerialTx):
         self.own[key] = value
 
 
+class AloneTx(BulkTx):
+    """For a run before which nothing was changed that is not visible: there is one dict less to look into."""
+
+    __slots__ = ()
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        value = self.own.get(key, ABSENT)
+        if value is ABSENT:
+            value = self._data.get(key, ABSENT)
+            if value is ABSENT:
+                check_key(key)
+                return default
+        if value.__class__ is int:
+            return value
+        if value.__class__ is Packed:
+            return unpack(value.payload)
+        return default if value is DELETED else value
+
+    def add(self, key: Key, delta: int, min: int | None = None, max: int | None = None) -> None:
+        before = self.own.get(key, ABSENT)
+        if before is ABSENT:
+            before = self._data.get(key, ABSENT)
+            if before is ABSENT:
+                check_key(key)
+        if delta.__class__ is not int:
+            check_amount(key, delta)
+        if before.__class__ is not int:
+            before = number(key, before)
+        if min is None and max is None:
+            self._wrote = True
+            self.own[key] = before + delta
+            return
+        after = before + delta
+        bound_check(key, before, after, min, max)
+        self._wrote = True
+        self.own[key] = after
+
+
 # --- loops
 #
 # One for each number of inputs: a call with its inputs spelled out costs the interpreter half of one with `*row`.

@@ -115,7 +115,6 @@ def outcome(rows: list[Any], start: dict[Any, Any]) -> tuple[Any, ...]:
 @pytest.mark.parametrize("odd", [False, True])
 def test_many_calls_do_what_they_do_one_by_one(odd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(5)
-    monkeypatch.setattr(bulk, "RUN_MAX", 5)
     as_one = 0
     run = bulk.BulkTx.run
 
@@ -132,6 +131,9 @@ def test_many_calls_do_what_they_do_one_by_one(odd: bool, monkeypatch: pytest.Mo
         monkeypatch.setattr(serial, "RUN_MIN", 1_000)
         expected = outcome(rows, start)
         monkeypatch.setattr(serial, "RUN_MIN", 2)
+        together = chance.choice([5, 4096])
+        monkeypatch.setattr(bulk, "RUN_MAX", together)
+        monkeypatch.setattr(serial, "RUN_MAX", together)
         assert outcome(rows, start) == expected
     assert as_one > 20  # it was put to the test at all
 

@@ -6,10 +6,10 @@ No conflict can arise, so nothing is recorded and nothing is compared.  Many cal
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from boxwork.state.bulk import RUN_MAX, RUN_MIN, BulkTx
+from boxwork.state.bulk import RUN_MAX, RUN_MIN, AloneTx, BulkTx
 from boxwork.state.job import Job, as_answer
 from boxwork.state.order import Key
 from boxwork.state.tx import SerialTx
@@ -62,7 +62,7 @@ class SerialRun:
         if self.unsure.get(name):
             self.unsure[name] -= 1
             return self._run_by_one(job, rows, place)
-        bulk = self.tx.another(BulkTx)
+        bulk = self.tx.another(AloneTx if self._is_alone(rows) else BulkTx)
         ends = is_last and len(rows) <= RUN_MAX
         is_sure = bulk.run(job.call, rows, place, lambda changes: self.take(changes, job.label, nobody_follows=ends))
         job.answers, job.errors = bulk.answers, bulk.errors
@@ -73,6 +73,10 @@ class SerialRun:
         done = len(job.answers)
         self.repeated += bulk.ran - done
         return self._run_by_one(job, rows[done:], place)
+
+    def _is_alone(self, rows: Sequence[Any]) -> bool:
+        """Has nothing been changed that is not visible yet, and will nothing be before these rows have run?"""
+        return not self.seen and len(rows) <= RUN_MAX
 
     def _run_by_one(self, job: Job, rows: list[tuple[Any, ...]], place: int) -> int:
         tx, call, answers = self.tx, job.call, job.answers

@@ -287,6 +287,12 @@ BUGS: tuple[Bug, ...] = (
         "_stored",
         lambda old: lambda self, key: self._data.get(key, ABSENT),
     ),
+    _bug(
+        "many calls do not see what was changed before them",
+        serial.SerialRun,
+        "_is_alone",
+        lambda old: lambda self, rows: True,
+    ),
     _bug("a batch does not see those in flight", sequencer.Sequencer, "cut", _blind_cut),
     _bug(
         "an attempt is not compared with those in flight",
