@@ -293,7 +293,7 @@ class Engine:
             return future
         left = len(laid)
 
-        def done(part: Job) -> None:  # called by the log's thread alone
+        def done(part: Job) -> None:  # called by one thread at a time: whoever holds the pen
             nonlocal left
             size = len(part.rows)
             answers[part.offset : part.offset + size] = [part.error] * size if part.error is not None else part.answers

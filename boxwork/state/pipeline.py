@@ -5,9 +5,10 @@ knowing of each other.
 
     callers → queue → sequencer thread (cut) → log thread (seal, append + sync, settle) → callers
 
-A thread of ours that comes with many calls at once (the desk's) may do both steps itself, if nobody else is at it:
-each hand-over to another thread costs more than a small batch does.  Who cuts holds `_turn`, who writes `_pen`; a batch
-is written by whoever comes to the log first, in the order of the cuts.
+A thread of ours that comes with many calls at once (the desk's) may do both steps itself, if nobody else is at it: each
+hand-over to another thread costs more than a small batch does.  The sequencer thread, too, writes a batch itself if
+making it took much longer than writing it will.  Who cuts holds `_turn`, who writes `_pen`; a batch is written by
+whoever comes to the log first, in the order of the cuts.
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ RECENT_BYTES_MAX = 64 * KiB
 # the log thread and being woken costs 0.1 ms on two busy cores; on a slower disk the next batch is made meanwhile.
 # Source: measured, bench/state_socket.py; the figure is rough.
 QUICK_SYNC_NS = 400_000
+# The sequencer thread writes a batch itself if making it took so long, and so many times as long as a sync.  Units: ns,
+# syncs.  Reason: while a batch is under way the next one has to look past its changes, which costs 8 % of calls in
+# thousands (docs/decisions/0092); what is gained by making it meanwhile is one sync.
+LONG_CUT_NS = 1_000_000
+LONG_CUT_SYNCS = 16
 # Pause of a caller that waits for room in the queue.  Unit: s.  Reason: about one batch.
 ROOM_PAUSE_S = 0.001
 _CLOSED = "the node is closed: open it again"
@@ -194,11 +200,15 @@ class Pipeline:
         finally:
             self._turn.release()
         if mine and batch is not None:
-            try:
-                self._tell(self._write_group([batch], mine=True))
-            finally:
-                self._pen.release()
-                self._room.release()
+            self._write_mine(batch)
+
+    def _write_mine(self, batch: Batch) -> None:
+        """Make durable what this thread has cut; it holds the pen."""
+        try:
+            self._tell(self._write_group([batch], mine=True))
+        finally:
+            self._pen.release()
+            self._room.release()
 
     def _put_all(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -262,12 +272,23 @@ class Pipeline:
                         item = self._queue.get_nowait()
                     except queue.Empty:
                         break
+                started = self._clock.monotonic_ns()
                 batch = self._cut(jobs)
+                took = self._clock.monotonic_ns() - started
+                mine = False
                 if batch is None:
                     self._room.release()
+                elif (
+                    took > max(LONG_CUT_NS, LONG_CUT_SYNCS * self._sync_ns)
+                    and self._sent == self._taken
+                    and self._pen.acquire(blocking=False)
+                ):
+                    mine = True
                 else:
                     self._send(batch)
                 self._ended = last
+            if mine and batch is not None:
+                self._write_mine(batch)
         self._to_log.put(None)
 
     def _cut(self, jobs: list[Job]) -> Batch | None:

@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,15 @@ from boxwork.errors import (
     UnsupportedType,
 )
 from boxwork.settings import merge
+from boxwork.state.batch import Record
 from boxwork.state.engine import SETTINGS, Engine
 from boxwork.state.face import AsyncEngine
 from boxwork.state.logs.disk import DiskLog
 from boxwork.state.logs.files import RealFiles
+from boxwork.state.logs.memory import MemoryLog
 from boxwork.state.tx import Tx
 from boxwork.state.verify import verify
+from boxwork.testing.clock import FakeClock
 from boxwork.testing.workloads import Ring, SmallBank
 from boxwork.transactions import transaction
 
@@ -90,6 +93,33 @@ def test_a_counter_that_everybody_presses(open_engine: OpenEngine) -> None:
     assert 50 == engine.get(("likes", "p1"))
     assert engine.counters.batches < 200
     assert 0 == engine.counters["serial"].reruns
+
+
+class Ticking(FakeClock):
+    """Whoever looks at it finds it 5 ms later."""
+
+    def monotonic_ns(self) -> int:
+        self.advance(5_000_000)
+        return super().monotonic_ns()
+
+
+class Signed(MemoryLog):
+    def __init__(self) -> None:
+        super().__init__()
+        self.writers: list[str] = []
+
+    def append(self, records: Sequence[Record]) -> None:
+        self.writers.append(threading.current_thread().name)
+        super().append(records)
+
+
+def test_who_took_long_to_make_a_batch_writes_it_unless_the_disk_takes_long_too() -> None:
+    log = Signed()
+    with Engine(log, Ticking(), merge(SETTINGS, environment={})) as engine:
+        for number in range(100):
+            assert [1, 2] == engine.commit_many(increase, [(str(number),)] * 2)
+    assert "state-sequencer" == log.writers[0]  # nothing was known of the disk
+    assert "state-log" in log.writers  # it takes as long as a batch
 
 
 def test_a_process_that_has_frozen_what_it_keeps_freezes_the_facts_too(open_engine: OpenEngine) -> None:
