@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from boxwork.errors import LogCorrupt
-from boxwork.state.batch import HEAD_BYTES, Entry, Head, Record
+from boxwork.state.batch import HEAD_BYTES, MAGIC, Entry, Head, Record
 from boxwork.state.logs.disk import SUFFIX
 from boxwork.state.order import Key
 from boxwork.state.values import DELETED, thaw
@@ -30,7 +30,6 @@ class Follower:
         self._directory = directory
         self._segment = ""
         self._offset = 0
-        self._rest = b""
         self._last: Record | None = None
 
     def records(self) -> Iterator[Record]:
@@ -45,7 +44,7 @@ class Follower:
             # is read here.
             if self._segment:
                 yield from self._more()
-            self._segment, self._offset, self._rest = following, 0, b""
+            self._segment, self._offset = following, 0
 
     def _segments(self) -> list[str]:
         try:
@@ -56,33 +55,41 @@ class Follower:
     def _more(self) -> Iterator[Record]:
         path = self._directory / self._segment
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size <= self._offset:
+            file.seek(self._offset)
+            if not any(file.read(len(MAGIC))):  # the end, or room that the owner has made for more
                 return
             os.fdatasync(file.fileno())
             file.seek(self._offset)
+            data = b""
             while chunk := file.read(READ_BYTES):
-                self._offset += len(chunk)
-                self._rest += chunk
-                yield from self._whole()
+                data += chunk
+                read = self._offset + len(data)
+                yield from self._whole(data)
+                data = data[len(data) - (read - self._offset) :]
+                if len(data) >= len(MAGIC) and not any(data[: len(MAGIC)]):
+                    return
 
-    def _whole(self) -> Iterator[Record]:
-        at, data = 0, self._rest
+    def _whole(self, data: bytes) -> Iterator[Record]:
+        at = 0
         while (head := Head.parse(memoryview(data)[at : at + HEAD_BYTES])) is not None:
             end = at + HEAD_BYTES + head.payload_bytes
             if end > len(data):
                 break
             record = head.record(data[at + HEAD_BYTES : end])
             last = self._last
-            if not record.is_sound() or (last is not None and record.previous != last.digest):
+            is_sound = record.is_sound()
+            if not is_sound and not data[end - 1] and data[end : end + len(MAGIC)] != MAGIC:
+                break  # it is just being written, into its room: its end is not there yet
+            if not is_sound or (last is not None and record.previous != last.digest):
                 raise LogCorrupt(
                     f"entry {record.version} of {self._directory / self._segment} does not follow the one"
                     " before: the log was cut or damaged while it was followed, begin again",
                     version=record.version,
                     file=self._segment,
                 )
+            self._offset += end - at
             self._last, at = record, end
             yield record
-        self._rest = data[at:]
 
 
 def follow(

@@ -64,3 +64,30 @@ def test_half_an_entry_is_none_yet_and_a_changed_one_is_named(
     growing.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(LogCorrupt, match="entry 2 .* does not follow"):
         list(Follower(tmp_path / "copy").records())
+
+
+def test_room_for_more_is_no_entry_and_what_is_just_being_written_into_it_is_waited_for(
+    tmp_path: Path, open_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boxwork.state.follow.READ_BYTES", 1000)
+    engine = open_engine("state")
+    follower, heard = Follower(tmp_path / "state"), []
+    for number in range(30):
+        engine.commit(note, number)
+        heard += [record.version for record in follower.records()]
+        assert [] == list(follower.records())
+    assert list(range(1, 31)) == heard
+    file = next((tmp_path / "state").glob("*.log"))
+    data = file.read_bytes()
+    end = len(data.rstrip(b"\0"))
+    assert end < len(data)
+    last = data.rfind(b"BWE1")
+    (tmp_path / "copy").mkdir()
+    copy = tmp_path / "copy" / file.name
+    for size in range(last, end, 5):
+        copy.write_bytes(data[:size] + bytes(len(data) - size))
+        assert 29 == len(list(Follower(tmp_path / "copy").records()))
+    copy.write_bytes(data)
+    assert 30 == len(list(Follower(tmp_path / "copy").records()))
+    engine.close()
+    assert end == file.stat().st_size

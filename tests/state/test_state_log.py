@@ -157,17 +157,137 @@ def test_a_full_disk_refuses_and_leaves_the_file_as_it_was(tmp_path: Path, monke
     records = chain(3)
     log, _ = open_log(tmp_path)
     log.append(records[:1])
-    real = os.write
+    real = os.pwrite
 
-    def full(descriptor: int, data: bytes) -> int:
-        real(descriptor, bytes(data)[:50])
+    def full(descriptor: int, data: bytes, at: int) -> int:
+        real(descriptor, bytes(data)[:50], at)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
+        patch.setattr(os, "pwrite", full)
         with pytest.raises(StorageFull, match="reading goes on"):
             log.append(records[1:])
     log.append(records[1:])
+    log.close()
+    log, found = open_log(tmp_path)
+    assert records == found
+    log.close()
+
+
+def room_of(file: Path) -> int:
+    data = file.read_bytes()
+    return len(data) - len(data.rstrip(b"\0"))
+
+
+def killed(log: DiskLog) -> None:
+    """Let go of the files as the kernel does for who was killed: nothing is tidied up."""
+    files = log._files
+    assert isinstance(files, RealFiles)
+    for descriptor in (*files._descriptors.values(), files._lock):
+        os.close(descriptor)
+    files._descriptors.clear()
+    files._lock = -1
+
+
+def test_a_log_has_room_for_more_until_it_is_closed(tmp_path: Path) -> None:
+    records = chain(9)
+    log, _ = open_log(tmp_path)
+    log.append(records[:2])
+    file = next(tmp_path.glob("*.log"))
+    size = file.stat().st_size
+    assert room_of(file) > 50_000
+    assert records[:2] == list(DiskLog(RealFiles(tmp_path, own=False)).read())
+    log.append(records[2:4])
+    assert size == file.stat().st_size
+    assert records[:4] == list(log.read())
+    killed(log)
+    log, found = open_log(tmp_path)
+    assert (records[:4], 0) == (found, log.cut_bytes)
+    log.append(records[4:])
+    assert size == file.stat().st_size
+    log.close()
+    assert 0 == room_of(file)
+    log, found = open_log(tmp_path)
+    assert records == found
+    log.close()
+
+
+def test_room_stays_within_its_segment_and_the_next_one_follows_it(tmp_path: Path) -> None:
+    records = chain(30, size=100)
+    log, _ = open_log(tmp_path, segment_bytes=2000)
+    for record in records:
+        log.append([record])
+    files = sorted(tmp_path.glob("*.log"))
+    assert len(files) > 3
+    assert max(file.stat().st_size for file in files) < 2000 + 300
+    assert records == list(DiskLog(RealFiles(tmp_path, own=False)).read())
+    killed(log)
+    log, found = open_log(tmp_path, segment_bytes=2000)
+    assert (records, 0) == (found, log.cut_bytes)
+    log.close()
+
+
+def test_an_entry_torn_in_its_room_is_cut_and_every_flipped_bit_before_it_is_found(tmp_path: Path) -> None:
+    """The last entry has sectors that were written and sectors that were not, in any combination."""
+    records = chain(1) + chain(1, size=1500, start=2, previous=chain(1)[0].digest)
+    log, _ = open_log(tmp_path)
+    log.append(records[:1])
+    file = next(tmp_path.glob("*.log"))
+    before = file.read_bytes()
+    log.append(records[1:])
+    killed(log)
+    after = file.read_bytes()
+    for kept in range(16):
+        torn = bytearray(before)
+        for sector in range(4):
+            if kept >> sector & 1:
+                torn[sector * 512 : sector * 512 + 512] = after[sector * 512 : sector * 512 + 512]
+        file.write_bytes(torn)
+        log, found = open_log(tmp_path)
+        assert records[: 2 if kept == 15 else 1] == found
+        log.close()
+    first, end = len(before.rstrip(b"\0")), len(after.rstrip(b"\0"))
+    for at in range(end):
+        damaged = bytearray(after)
+        damaged[at] ^= 1 << (at % 8)
+        file.write_bytes(damaged)
+        with pytest.raises(LogCorrupt, match=f"entry {1 if at < first else 2} is damaged"):
+            open_log(tmp_path)
+
+
+def test_entries_whose_end_is_zeros_are_kept(tmp_path: Path) -> None:
+    record = Record.seal(1, 1, 0, LOG_ROOT, b"\x01" + bytes(5000))
+    log, _ = open_log(tmp_path)
+    log.append([record])
+    killed(log)
+    log, found = open_log(tmp_path)
+    assert [record] == found
+    more = chain(1, start=2, previous=record.digest)
+    log.append(more)
+    killed(log)
+    log, found = open_log(tmp_path)
+    assert [record, *more] == found
+    log.close()
+
+
+def test_where_there_is_no_space_for_room_there_may_be_for_an_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = chain(2)
+    log, _ = open_log(tmp_path)
+    real = os.pwrite
+
+    def nearly_full(descriptor: int, data: bytes, at: int) -> int:
+        if at + len(data) > 10_000:
+            real(descriptor, bytes(data)[:50], at)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", nearly_full)
+        for record in records:
+            log.append([record])
+    assert 0 == room_of(next(tmp_path.glob("*.log")))
     log.close()
     log, found = open_log(tmp_path)
     assert records == found

@@ -60,15 +60,18 @@ def test_a_crash_keeps_what_was_synced_and_only_that_for_sure() -> None:
     outcomes = set()
     for _ in range(60):
         disk = SimulatedDisk(loop.random)
-        disk.append("a", [b"s" * 100])
+        room = loop.random.choice((0, 50, 500))
+        disk.append("a", 0, [b"s" * 100], room)
         disk.sync("a")
-        disk.append("a", [b"u" * 300])
+        disk.append("a", 100, [b"u" * 300])
         disk.crash()
         data = disk.read("a")
         assert data.startswith(b"s" * 100)
-        assert set(data[100:]) <= {ord("u"), 0}
-        outcomes.add((len(data) == 400, b"\0" in data, data.endswith(b"u")))
-    assert len(outcomes) >= 4
+        assert len(data) >= 100 + room
+        assert set(data[100:400]) <= {ord("u"), 0}
+        assert not any(data[400:])
+        outcomes.add((room < 300, len(data) >= 400, b"\0" in data[:400], data.endswith(b"u")))
+    assert len(outcomes) >= 6
     assert 512 % SECTOR == 0
 
 

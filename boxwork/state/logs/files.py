@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -23,8 +24,12 @@ class Files(Protocol):
         """All of it.  Raises `FileNotFoundError`."""
         ...
 
-    def append(self, name: str, parts: Sequence[bytes]) -> None:
-        """Write at the end, making the file if need be.  On `StorageFull` the file is as before."""
+    def append(self, name: str, at: int, parts: Sequence[bytes], room: int = 0) -> None:
+        """Write at `at`, where the entries of the file end, making it if need be.
+
+        room: where the file must grow for it, it grows by so many zeros more, if there is space for them.
+        On `StorageFull` the entries of the file are as before.
+        """
         ...
 
     def sync(self, name: str) -> None:
@@ -52,6 +57,8 @@ class RealFiles:
     def __init__(self, directory: Path, *, own: bool = True) -> None:
         self.directory = directory
         self._descriptors: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}  # of the files that are open
+        self._ends: dict[str, int] = {}  # where their entries end, if something was appended
         self._owner = os.getpid()
         self._lock = -1
         if own:
@@ -87,33 +94,40 @@ class RealFiles:
         if descriptor is None:
             path = self.directory / name
             is_new = not path.exists()
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._descriptors[name] = descriptor
+            self._sizes[name] = os.fstat(descriptor).st_size
             if is_new:
                 self._sync_directory()
         return descriptor
 
-    def append(self, name: str, parts: Sequence[bytes]) -> None:
+    def append(self, name: str, at: int, parts: Sequence[bytes], room: int = 0) -> None:
         try:
             descriptor = self._open(name)
-            size = os.fstat(descriptor).st_size
         except OSError as reason:
             raise _error(reason, self.directory / name) from reason
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        try:
-            written = 0
-            with memoryview(data) as view:
-                while written < len(data):
-                    written += os.write(descriptor, view[written:])
-        except OSError as reason:
+        end = at + len(data)
+        if end <= self._sizes[name]:
+            room = 0
+        while True:
             try:
-                os.ftruncate(descriptor, size)
-            except OSError as second:
-                raise CommitUnknown(
-                    f"{self.directory / name} could be neither written nor cut back: {second}",
-                    path=str(self.directory / name),
-                ) from reason
-            raise _error(reason, self.directory / name) from reason
+                _write(descriptor, at, data + bytes(room) if room else data)
+            except OSError as reason:
+                try:
+                    os.ftruncate(descriptor, at)
+                except OSError as second:
+                    raise CommitUnknown(
+                        f"{self.directory / name} could be neither written nor cut back: {second}",
+                        path=str(self.directory / name),
+                    ) from reason
+                self._sizes[name] = at
+                if not room:
+                    raise _error(reason, self.directory / name) from reason
+                room = 0
+            else:
+                self._ends[name], self._sizes[name] = end, max(self._sizes[name], end + room)
+                return
 
     def sync(self, name: str) -> None:
         try:
@@ -130,9 +144,11 @@ class RealFiles:
         descriptor = self._open(name)
         os.ftruncate(descriptor, size)
         os.fsync(descriptor)
+        self._sizes[name] = self._ends[name] = size
 
     def delete(self, name: str) -> None:
         descriptor = self._descriptors.pop(name, None)
+        self._ends.pop(name, None)
         if descriptor is not None:
             os.close(descriptor)
         (self.directory / name).unlink(missing_ok=True)
@@ -160,7 +176,11 @@ class RealFiles:
             os.close(descriptor)
 
     def close(self) -> None:
-        for descriptor in self._descriptors.values():
+        for name, descriptor in self._descriptors.items():
+            end = self._ends.get(name, self._sizes[name])
+            if end < self._sizes[name] and os.getpid() == self._owner:  # room that nobody needs any more
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, end)
             os.close(descriptor)
         self._descriptors.clear()
         if self._lock >= 0:
@@ -168,6 +188,14 @@ class RealFiles:
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
             os.close(self._lock)
             self._lock = -1
+
+
+def _write(descriptor: int, at: int, data: bytes) -> None:
+    written = os.pwrite(descriptor, data, at)
+    if written < len(data):
+        with memoryview(data) as view:
+            while written < len(data):
+                written += os.pwrite(descriptor, view[written:], at + written)
 
 
 def _error(reason: OSError, path: Path) -> StorageError:

@@ -233,7 +233,7 @@ def _unfinished_counts(original: Any) -> Any:
         if not self._segment:
             self._segment = f"{records[0].version:020d}{disk.SUFFIX}"
         parts = [part for record in records for part in (record.head(), record.payload)]
-        self._files.append(self._segment, parts)
+        self._files.append(self._segment, self._segment_size, parts)
         self._segment_size += sum(map(len, parts))
         self._last = (records[-1].version, records[-1].digest)
 

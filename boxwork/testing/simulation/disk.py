@@ -41,12 +41,15 @@ class SimulatedDisk:
         except KeyError:
             raise FileNotFoundError(name) from None
 
-    def append(self, name: str, parts: Sequence[bytes]) -> None:
+    def append(self, name: str, at: int, parts: Sequence[bytes], room: int = 0) -> None:
         if self.is_full:
             raise StorageFull("the simulated disk is full")
         if name not in self._written:
-            self._synced[name] = b""
-        self._written[name] = self._written.get(name, b"") + b"".join(parts)
+            self._synced[name] = self._written[name] = b""
+        before, data = self._written[name], b"".join(parts)
+        end = at + len(data)
+        behind = before[end:] if end <= len(before) else bytes(room)
+        self._written[name] = before[:at] + data + behind
         self.on_write()
 
     def sync(self, name: str) -> None:
@@ -75,10 +78,11 @@ class SimulatedDisk:
             kept = bytearray(synced)
             size = len(written) if self._random.random() < 0.5 else self._random.randint(len(synced), len(written))
             kept.extend(bytes(size - len(synced)))
-            at = len(synced)
+            differs = (at for at, (old, new) in enumerate(zip(synced, written, strict=False)) if old != new)
+            at = next(differs, len(synced))
             chance = self._random.choice((0.0, 0.5, 0.9, 1.0))
             while at < size:
-                end = min((at // SECTOR + 1) * SECTOR, size)
+                end = min((at // SECTOR + 1) * SECTOR, size)  # up to its end what was written before is the same
                 if self._random.random() < chance:
                     kept[at:end] = written[at:end]
                 at = end
