@@ -88,11 +88,10 @@ class Builder:
             else:
                 places = chosen if chosen is not None else [i for i in range(len(job.rows)) if i not in job.errors]
                 answers += [job.answers[place] for place in places]
-            for name, rows in job.runs(places):
-                if groups and groups[-1][0] == name and len(groups[-1][1]) < 64:
-                    groups[-1] = (name, [*groups[-1][1], *rows])
-                elif rows:
-                    groups.append((name, rows))
+            runs = job.runs(places)
+            if runs and groups and groups[-1][0] == runs[0][0] and len(groups[-1][1]) < 64:
+                runs[0] = (runs[0][0], [*groups.pop()[1], *runs[0][1]])
+            groups += runs
         return groups, answers
 
     # --- the serial lane

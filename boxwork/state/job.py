@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from boxwork.errors import Refused
@@ -118,9 +118,10 @@ class Job:
     def transactions(self) -> dict[str, Transaction[..., Any]]:
         return {self.box.name: self.box}
 
-    def runs(self, places: Sequence[int] | None) -> Iterable[tuple[str, list[Any]]]:
+    def runs(self, places: Sequence[int] | None) -> list[tuple[str, list[Any]]]:
         """Names and rows as they are recorded: all, or those at `places`."""
-        return ((self.box.name, self.rows if places is None else [self.rows[place] for place in places]),)
+        rows = self.rows if places is None else [self.rows[place] for place in places]
+        return [(self.box.name, rows)] if rows else []
 
     def arguments(self, index: int) -> tuple[Any, ...]:
         row = self.rows[index]

@@ -7,7 +7,7 @@ one transaction do (`boxwork.state.bulk`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from boxwork.state.job import Job
@@ -52,20 +52,20 @@ class Medley(Job):
     def transactions(self) -> dict[str, Transaction[..., Any]]:
         return {box.name: box for box in self.boxes}
 
-    def runs(self, places: Sequence[int] | None) -> Iterator[tuple[str, list[Any]]]:
-        chosen = zip(self.boxes, self.rows, strict=True)
+    def runs(self, places: Sequence[int] | None) -> list[tuple[str, list[Any]]]:
+        boxes, calls = self.boxes, self.rows
         if places is not None:
-            chosen = ((self.boxes[place], self.rows[place]) for place in places)  # type: ignore[assignment]
+            boxes, calls = [boxes[place] for place in places], [calls[place] for place in places]
+        runs: list[tuple[str, list[Any]]] = []
         last: Transaction[..., Any] | None = None
         rows: list[Row] = []
-        for box, (_, row) in chosen:
-            if box is not last:
-                if last is not None:
-                    yield last.name, rows
-                last, rows = box, []
-            rows.append(row)
-        if last is not None:
-            yield last.name, rows
+        for box, (_, row) in zip(boxes, calls, strict=True):
+            if box is last:
+                rows.append(row)
+            else:
+                last, rows = box, [row]
+                runs.append((box.name, rows))
+        return runs
 
     def rest(self, at: int) -> Job:
         rest = Medley(self.boxes[at:], self.rows[at:], self.done, submitted_ns=self.submitted_ns)
