@@ -17,6 +17,7 @@ must be a directory that this user can reach).  For servers: it takes minutes an
 from __future__ import annotations
 
 import contextlib
+import gc
 import glob
 import itertools
 import multiprocessing
@@ -42,7 +43,7 @@ from bench._state import calls_of, directory, set_up
 from bench._valkey import Valkey, ValkeyLine, call
 from bench.state_in_process import SqlitePeer
 from boxwork.errors import Refused
-from boxwork.serve.server import SWITCH_INTERVAL_S
+from boxwork.serve.server import tune
 from boxwork.state.remote.line import Line
 from boxwork.testing.workloads import Call, Likes, SmallBank, TpccLite, Workload
 
@@ -163,12 +164,14 @@ def measured(target: Callable[..., None], where: Any, workload: Workload, depth:
 def ours(workload: Workload, depth: int, target: Callable[..., None] = client) -> float:
     with directory() as path, boxwork.open(path / "data") as work:
         set_up(work.engine, workload)
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)  # as `boxwork up` does
+        interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+        tune()  # as `boxwork up` does
         try:
             return measured(target, str(path / "data"), workload, depth)
         finally:
-            sys.setswitchinterval(before)
+            sys.setswitchinterval(interval)
+            gc.set_threshold(*threshold)
+            gc.unfreeze()
 
 
 def valkey(workload: Workload, depth: int, *, bare: bool = False) -> float:
