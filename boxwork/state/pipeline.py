@@ -53,6 +53,9 @@ QUICK_SYNC_NS = 400_000
 # thousands (docs/decisions/0092); what is gained by making it meanwhile is one sync.
 LONG_CUT_NS = 1_000_000
 LONG_CUT_SYNCS = 16
+# What a sync is believed at once to take more than twice as long as those before.  Unit: ns.  Reason: a disk is known
+# to be slow after some 15 batches, and one slow sync (of room for the log, of another's data) makes none.
+SYNC_STEP_NS = 50_000
 # Pause of a caller that waits for room in the queue.  Unit: s.  Reason: about one batch.
 ROOM_PAUSE_S = 0.001
 _CLOSED = "the node is closed: open it again"
@@ -186,16 +189,21 @@ class Pipeline:
             return
         mine = False
         batch: Batch | None = None
+        cut_ns = 0
         try:
             if self._closed or self._ended:
                 self._refuse(jobs, StateError(_CLOSED))
             else:
+                began = self._clock.monotonic_ns()
                 batch = self._cut(self._waiting(jobs))
+                cut_ns = self._clock.monotonic_ns() - began
             if batch is None:
                 self._room.release()
-            elif self._sync_ns < QUICK_SYNC_NS and self._sent == self._taken and self._pen.acquire(blocking=False):
-                mine = True
-            else:
+            elif self._sync_ns < QUICK_SYNC_NS and self._sent == self._taken:
+                # The log thread may be writing the batch before.  For a small batch it is waited for: handed another
+                # one, it would still be writing that one when the next is ready, and so on, with a hand-over for each.
+                mine = self._pen.acquire(blocking=cut_ns < QUICK_SYNC_NS)
+            if batch is not None and not mine:
                 self._send(batch)
         finally:
             self._turn.release()
@@ -340,10 +348,11 @@ class Pipeline:
                 took = self._clock.monotonic_ns() - started
                 # What the log thread measures is also its wait for the interpreter, which says nothing of the disk: its
                 # batches only bring the next try nearer, one in some dozens on a slow disk.
-                if mine:
-                    self._sync_ns += (min(took, 4 * QUICK_SYNC_NS) - self._sync_ns) >> 3
+                if mine:  # some in a row make a disk slow, not one
+                    known = self._sync_ns
+                    self._sync_ns = known + ((min(took, 2 * known + SYNC_STEP_NS) - known) >> 3)
                 else:
-                    self._sync_ns -= self._sync_ns >> 6
+                    self._sync_ns -= self._sync_ns >> 7
                 if self._append_durations is not None:
                     self._append_durations(took)
         except BaseException as error:

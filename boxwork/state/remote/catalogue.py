@@ -23,17 +23,38 @@ class Used:
     round   in which it was looked at last, see `Catalogue.box`
     """
 
-    __slots__ = ("__weakref__", "box", "call", "fingerprint", "mixes", "name", "place", "round", "size")
+    __slots__ = (
+        "__weakref__",
+        "_module",
+        "_path",
+        "box",
+        "call",
+        "fingerprint",
+        "mixes",
+        "name",
+        "place",
+        "round",
+        "size",
+    )
 
     def __init__(self, name: str, place: str, fingerprint: str) -> None:
         self.name = name
         self.place = place
         self.fingerprint = fingerprint
+        self._module, _, path = place.partition(":")
+        self._path = path.split(".")
         self.box: Transaction[..., Any] | None = None
         self.call: Callable[..., Any] | None = None
         self.size = -1
         self.mixes = False
         self.round = 0
+
+    def loaded(self) -> Transaction[..., Any] | None:
+        """What stands at its place in this process, if the module is loaded; nothing is imported."""
+        value: Any = sys.modules.get(self._module)
+        for part in self._path:
+            value = getattr(value, part, None)
+        return value if isinstance(value, Transaction) else None
 
 
 class Catalogue:
@@ -63,16 +84,15 @@ class Catalogue:
 
     def box(self, used: Used) -> Transaction[..., Any]:
         """The transaction of this process that is asked for, as it is now; raises why it is not to be had."""
-        box, loaded = self._named.get(used.name), _loaded(used.place)
+        box, loaded = self._named.get(used.name), used.loaded()
         if loaded is not None and loaded.name == used.name and (box is None or box.function is not loaded.function):
             box = loaded
-        owner = {"owner": str(os.getpid()), "transaction": used.name}
         if box is None:
             raise StateInUse(
                 f"process {os.getpid()} owns the facts and has not loaded the transaction {used.name!r}"
                 f" ({used.place or 'of no module'}): start it with that module (`boxwork up --boxes MODULE`), put the"
                 " transaction into a pack, or stop it",
-                **owner,
+                **_owner(used),
             )
         try:
             mine = self._fingerprint(box)
@@ -80,13 +100,13 @@ class Catalogue:
             raise StateInUse(
                 f"process {os.getpid()} owns the facts, and nobody can say whether its {used.name!r} is the same code:"
                 f" {reason}",
-                **owner,
+                **_owner(used),
             ) from reason
         if mine != used.fingerprint:
             raise StateInUse(
                 f"process {os.getpid()} owns the facts, and its transaction {used.name!r} is other code than yours:"
                 " restart it, so that both run the same",
-                **owner,
+                **_owner(used),
             )
         if box is not used.box:
             self._check(box)
@@ -95,10 +115,5 @@ class Catalogue:
         return box
 
 
-def _loaded(place: str) -> Transaction[..., Any] | None:
-    """What stands at `module:name` in this process, if the module is loaded; nothing is imported."""
-    module, _, path = place.partition(":")
-    value: Any = sys.modules.get(module)
-    for part in path.split("."):
-        value = getattr(value, part, None)
-    return value if isinstance(value, Transaction) else None
+def _owner(used: Used) -> dict[str, str]:
+    return {"owner": str(os.getpid()), "transaction": used.name}

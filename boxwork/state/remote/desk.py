@@ -19,7 +19,7 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,10 +29,11 @@ from boxwork.state.engine import Engine
 from boxwork.state.face import AsyncEngine
 from boxwork.state.job import Job
 from boxwork.state.remote import wire
-from boxwork.state.remote.catalogue import Catalogue, Fingerprint
+from boxwork.state.remote.catalogue import Catalogue, Fingerprint, Used
 from boxwork.state.remote.crew import Crew
+from boxwork.state.remote.door import listen
 from boxwork.state.remote.guest import NOWHERE, USED_MAX, Guest, Place
-from boxwork.state.remote.stretch import Stretch
+from boxwork.state.remote.stretch import Stretch, Waiting
 from boxwork.state.values import SMALL, freeze
 from boxwork.transactions import Transaction
 
@@ -41,17 +42,21 @@ log = logging.getLogger("boxwork.state")
 # Connections at once.  Unit: connections.  Reason: other processes of one machine, each with a few; who comes later is
 # told to come again.
 CONNECTIONS_MAX = 128
-# Waiting in the kernel to be taken.  Unit: connections.
-BACKLOG = 128
 # Calls that may wait (for a lock, for their own thoughts), each in a thread of its own; the others wait for one of
 # these.  Unit: threads.  Reason: one a connection.
 THREADS_MAX = 128
 # How long the end waits for an answer that is under way.  Unit: s.  Reason: a batch takes milliseconds, a slow
 # transaction may think; whoever is cut off then does not know, and asks again with its id.
 STOP_S_MAX = 5.0
+# So often the desk looks what has come before it executes it, as long as more has come meanwhile and not everybody was
+# heard.  Unit: looks.  Reason: reading ten calls takes 60 us, in which those who were answered last ask on; a look
+# costs 2 us, a batch of its own 300.  A limit, because one who never stops sending shall not hold up the others.
+LOOKS_MAX = 4
 # When no connection can be taken (no descriptor is free), so long until the next try.  Unit: s.  Reason: who waits,
 # waits in the kernel, and those who are in shall not notice.
 TAKE_IN_PAUSE_S = 0.1
+
+_OUT = int(select.EPOLLOUT)
 
 Heard: TypeAlias = list[tuple[Guest, dict[wire.Call, None]]]
 
@@ -75,7 +80,7 @@ class Desk:
         self._is_rung = False
         self._pauses_until_ns = 0  # nobody is taken in before; 0: somebody may be
         self._crew = Crew(THREADS_MAX)
-        self._listener = _listen(path)
+        self._listener = listen(path)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.epoll()
         self._poll.register(self._listener, select.EPOLLIN)
@@ -108,16 +113,23 @@ class Desk:
         until_ns = min(filter(None, (end_ns, self._pauses_until_ns)), default=None)
         left_s = None if until_ns is None else max((until_ns - monotonic_ns()) / SECOND_NS, 0)
         heard: Heard = []
-        for number, what in self._poll.poll(left_s):
-            guest = self._guests.get(number)
-            if guest is not None:
-                self._attend(guest, what, heard)
-            elif number == self._bell:
-                with contextlib.suppress(BlockingIOError):
-                    os.eventfd_read(self._bell)
-                self._is_rung = False  # only now: else a ring could be read away, and none would follow it
-            else:
-                self._welcome()
+        ready = self._poll.poll(left_s)
+        for looks in range(1, LOOKS_MAX + 1):
+            for number, what in ready:
+                guest = self._guests.get(number)
+                if guest is not None:
+                    self._attend(guest, what, heard)
+                elif number == self._bell:
+                    with contextlib.suppress(BlockingIOError):
+                        os.eventfd_read(self._bell)
+                    self._is_rung = False  # only now: else a ring could be read away, and none would follow it
+                else:
+                    self._welcome()
+            if not 0 < len(heard) < len(self._guests) or looks == LOOKS_MAX:
+                break
+            ready = self._poll.poll(0)
+            if not ready:
+                break
         self._hand_out()
         for jobs in self._sorted(heard) if heard else ():
             self._engine.run(jobs)
@@ -150,9 +162,9 @@ class Desk:
 
     def _attend(self, guest: Guest, what: int, heard: Heard) -> None:
         try:
-            if what & select.EPOLLOUT:
+            if what & _OUT:
                 guest.go_on()
-            if what & ~select.EPOLLOUT:
+            if what & ~_OUT:
                 for body in guest.receive():
                     if body[0] == wire.CALLS:
                         calls = wire.calls_in(body)
@@ -200,7 +212,8 @@ class Desk:
         """Calls as jobs, in the order in which they came; each list is for one batch."""
         self._round += 1
         stretches: list[Stretch] = []
-        last: Stretch | None = None
+        first: Used | None = None  # of the last stretch, if it takes more calls
+        add: Callable[[Waiting], None] = _nowhere
         for guest, calls in heard:
             if self._closing:  # a call that is not begun may be asked of the next owner, and is told so
                 self._told.append((guest, {"gone": [number for number, *_ in calls]}))
@@ -222,10 +235,11 @@ class Desk:
                     short = f"{used.name} takes {used.size} inputs, {len(row)} came over the socket"
                     self._fail(guest, number, NotFound(short))
                     continue
-                if last is None or options is not None or not last.takes(used):
-                    last = Stretch(used, options)
-                    stretches.append(last)
-                last.add(used, row, (guest, number))
+                if first is None or options is not None or not (used is first or (used.mixes and first.mixes)):
+                    stretch = Stretch(options)
+                    stretches.append(stretch)
+                    first, add = used if options is None else None, stretch.calls.append
+                add((used, row, (guest, number)))
         batches = self._jobs(stretches)
         if self._dirty or self._told:
             self._hand_out()
@@ -295,13 +309,14 @@ class Desk:
             return
         at = job.receipt_at or NOWHERE
         dirty, index, errors, answers = self._dirty, job.first, job.errors, job.answers
+        indexes = job.indexes
         for row, (guest, number) in enumerate(places):
-            dirty[guest] = None
             if errors and row in errors:
                 self._fail(guest, number, errors[row])
                 continue
-            if job.indexes is not None:
-                index = job.indexes.get(row, -1)
+            dirty[guest] = None
+            if indexes is not None:
+                index = indexes.get(row, -1)
             if guest.at is not at:
                 guest.turn_over(at)
             answer = answers[row]
@@ -445,23 +460,8 @@ class _Teller:
         self._desk.job_done(job, self._places)
 
 
-def _listen(path: Path) -> socket.socket:
-    """A listening socket at `path`, never open to others; one that a killed owner left is replaced."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with wire.address_of(fresh) as address:
-            listener.bind(address)
-        fresh.chmod(0o600)  # before anybody can connect: it does not listen yet, and has another name
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-        fresh.replace(path)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+def _nowhere(call: Waiting) -> None:
+    """A call comes after a stretch was begun for it."""
 
 
 def _hello() -> bytes:

@@ -118,15 +118,17 @@ class Guest:
                 self.under_way -= len(answered) + len(mute)
                 self._send_sheet(at, answered, mute, [])
         answered, mute, failed = self.answered, self.mute, self.failed
-        self.under_way -= len(answered) + len(mute) + len(failed)
-        self.answered = []
-        if mute or failed:
-            self.mute, self.failed = [], []
-        elif not answered:
+        if not (mute or failed):  # the usual case
+            if answered:
+                self.under_way -= len(answered)
+                self.answered = []
+                self._send_sheet(self.at, answered, (), ())
             return
+        self.under_way -= len(answered) + len(mute) + len(failed)
+        self.answered, self.mute, self.failed = [], [], []
         self._send_sheet(self.at, answered, mute, failed)
 
-    def _send_sheet(self, at: At, answered: list[Any], mute: list[Any], failed: list[Any]) -> None:
+    def _send_sheet(self, at: At, answered: list[Any], mute: Sequence[Any], failed: Sequence[Any]) -> None:
         try:
             raw = wire.answers_out((*at, answered, mute, failed))
         except BoxworkError:  # together they are too much for one message

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from operator import is_not
 from typing import Any, TypeAlias
 
 from boxwork.errors import BoxworkError
@@ -20,55 +21,44 @@ from boxwork.state.values import all_plain
 Options: TypeAlias = "tuple[str, str, str] | None"
 
 
+# A call: its transaction, its row, and who waits for it.
+Waiting: TypeAlias = "tuple[Used, tuple[Any, ...], Place]"
+
+
 class Stretch:
-    """options: once, who and lane of its only call; None: it takes more calls"""
+    """calls    in their order: all of one transaction, or of some that mix
+    options  once, who and lane of its only call
+    """
 
-    __slots__ = ("_ends", "_last", "_options", "_places", "_rows", "_used")
+    __slots__ = ("_options", "calls")
 
-    def __init__(self, used: Used, options: Options) -> None:
+    def __init__(self, options: Options) -> None:
         self._options = options
-        self._last = used
-        self._used: list[Used] = []
-        self._rows: list[tuple[Any, ...]] = []
-        self._places: list[Place] = []
-        self._ends: list[int] = []  # of the runs of one transaction, but for the last one
-
-    def takes(self, used: Used) -> bool:
-        return self._options is None and (used is self._last or (used.mixes and self._last.mixes))
-
-    def add(self, used: Used, row: tuple[Any, ...], place: Place) -> None:
-        if used is not self._last:
-            self._ends.append(len(self._rows))
-            self._last = used
-        self._used.append(used)
-        self._rows.append(row)
-        self._places.append(place)
+        self.calls: list[Waiting] = []
 
     def jobs(
         self, engine: Engine, rows_max: int, fail: Callable[[Guest, int, BaseException], None]
     ) -> Iterator[tuple[Job, list[Place]]]:
         """Jobs of at most so many rows each, and who waits for each row.  `fail` is told of what is none."""
-        runs = len(self._ends) + 1
-        if runs > 1 and len(self._rows) < runs * RUN_MIN and all_plain(self._rows):
-            yield from self._medleys(engine, rows_max)
+        used, rows, places = (list(column) for column in zip(*self.calls, strict=True))
+        runs = 1 + sum(map(is_not, used, used[1:]))
+        if runs > 1 and len(rows) < runs * RUN_MIN and all_plain(rows):
+            for first in range(0, len(rows), rows_max):
+                part = slice(first, first + rows_max)
+                calls = [(one.call, row) for one, row in zip(used[part], rows[part], strict=True)]
+                yield engine.medley([one.box for one in used[part]], calls), places[part]
             return
         once, who, lane = self._options or ("", "", "")
-        for start, end in pairwise((0, *self._ends, len(self._rows))):
-            box: Any = self._used[start].box
+        ends = [at for at, (one, other) in enumerate(pairwise(used), 1) if one is not other]
+        for start, end in pairwise((0, *ends, len(rows))):
+            box: Any = used[start].box
             for first in range(start, end, rows_max):
                 stop = min(first + rows_max, end)
-                places = self._places[first:stop]
+                waiting = places[first:stop]
                 try:
-                    job = engine.job(box, self._rows[first:stop], lane, many=True, once=once, who=who)
+                    job = engine.job(box, rows[first:stop], lane, many=True, once=once, who=who)
                 except BoxworkError as error:
-                    for guest, number in places:
+                    for guest, number in waiting:
                         fail(guest, number, error)
                     continue
-                yield job, places
-
-    def _medleys(self, engine: Engine, rows_max: int) -> Iterator[tuple[Job, list[Place]]]:
-        for first in range(0, len(self._rows), rows_max):
-            part = slice(first, first + rows_max)
-            boxes: list[Any] = [used.box for used in self._used[part]]
-            calls: list[Any] = [used.call for used in self._used[part]]
-            yield engine.medley(boxes, list(zip(calls, self._rows[part], strict=True))), self._places[part]
+                yield job, waiting

@@ -387,6 +387,61 @@ def test_guests_and_the_owner_commit_into_one_order(
     assert 701 == counter.commit("a")
 
 
+def test_a_small_batch_waits_for_the_one_that_is_being_written(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be handed over as well, and the next one, as long as calls come."""
+    monkeypatch.setattr(pipeline, "QUICK_SYNC_NS", 10**12)
+    machine, real = counter.engine.machine, counter.engine._log.append
+    began, may_end, writers = threading.Event(), threading.Event(), []
+
+    def append(records: Any) -> None:
+        writers.append(threading.current_thread().name)
+        began.set()
+        assert may_end.wait(20)
+        real(records)
+
+    monkeypatch.setattr(counter.engine._log, "append", append)
+    with counter.courier.line(20.0) as line:
+        first = counter.engine.submit(press, "a")
+        assert began.wait(20)
+        line.call(press, ("a",), "same")
+        line.flush()
+        while machine.in_flight < 2:
+            time.sleep(0.001)
+        may_end.set()
+        assert [2] == [reply.answer for reply in line.receive()]
+        assert 1 == first.result(20)
+    assert ["state-log", "state-desk"] == writers
+
+
+def test_what_comes_while_the_desk_reads_belongs_to_the_same_batch(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.ExitStack() as links:
+        lines = [links.enter_context(counter.courier.line(20.0)) for _ in range(3)]
+        for line in lines:
+            line.call(press, ("a",), "same")
+            line.flush()
+            assert line.receive()
+        ahead = iter(lines)
+        real = Desk._attend
+
+        def attend(self: Desk, *what: Any) -> None:
+            real(self, *what)
+            if (line := next(ahead, None)) is not None:
+                line.call(press, ("a",), "same")
+                line.flush()
+
+        before = counter.engine.counters.batches
+        monkeypatch.setattr(Desk, "_attend", attend)
+        first = next(ahead)
+        first.call(press, ("a",), "same")
+        first.flush()
+        assert [4, 5, 6] == [reply.answer for line in lines for reply in line.receive()]
+        assert before + 1 == counter.engine.counters.batches
+
+
 def test_a_full_disk_is_told_and_nothing_of_it_stands(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 == counter.commit("a")
 

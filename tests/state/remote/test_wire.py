@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from boxwork.errors import BoundReached, FormatError, StateError, TooLarge
+from boxwork.errors import BoundReached, FormatError, Refused, StateError, TooLarge
 from boxwork.state.remote import wire
 from boxwork.state.values import freeze, thaw
 
@@ -53,6 +55,15 @@ def test_what_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MESSAGE_BYTES_MAX", 100)
     with pytest.raises(TooLarge, match="in content"):
         wire.question({"row": b"x" * 101})
+
+
+@pytest.mark.parametrize(
+    "details", [{}, {"a": 1, "b": None, "c": 1.5, "d": True}, {"a": 1 << 70}, {"a": "x", "b": (1,)}]
+)
+def test_details_cross_in_one_form(details: dict[str, Any]) -> None:
+    told = wire.error_out(Refused("no", **details))
+    assert wire.packed(details) == told["details"]
+    assert details == wire.error_in(told).details  # type: ignore[attr-defined]
 
 
 def test_an_error_comes_back_as_its_own_class() -> None:
