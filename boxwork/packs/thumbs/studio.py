@@ -165,8 +165,9 @@ class Studio:
         here it is nobody's answer that waits for it.
         """
         import PIL.Image
-        import PIL.WebPImagePlugin  # noqa: F401 - `open` would load it at the first picture
+        import PIL.WebPImagePlugin
 
+        PIL.Image.preinit()  # as `open` does before it looks at anything; the boxes read some of what it loads
         for box in (thumbnail, mezzanine, placeholder):
             with contextlib.suppress(errors.BoxworkError):  # whoever uses it is told
                 self.work.peek(box, b"")

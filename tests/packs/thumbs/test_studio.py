@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,31 @@ def test_further_small_sizes_come_from_one_mezzanine(work: Any, photo: Ref) -> N
     assert work.peek(thumbnail, photo=photo, **Spec(160).inputs()) is None
     assert work.peek(thumbnail, photo=photo, **Spec(320).inputs()) is not None
     assert work.peek(thumbnail, photo=photo, **Spec(640).inputs()) is not None
+
+
+# What `placeholder` loads that `_warm` has not: after that, the boxes would be looked at again, on the event loop.
+WARMED = """
+import sys
+import boxwork
+from boxwork.packs.thumbs.facts import placeholder
+from boxwork.packs.thumbs.studio import Studio
+
+with boxwork.open(sys.argv[1]) as work:
+    Studio(work)._warm()
+    known = set(sys.modules)
+    placeholder.function(sys.stdin.buffer.read())
+    print(sorted(set(sys.modules) - known))
+"""
+
+
+def test_the_first_placeholder_loads_nothing_that_was_not_loaded_before(tmp_path: Path, make: Any) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", WARMED, str(tmp_path)],
+        input=thumbnail.function(make(64, 64)),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert b"[]" == told.stdout.strip()
 
 
 def test_what_nobody_waits_for_is_not_begun(work: Any, make: Any) -> None:
