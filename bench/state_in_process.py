@@ -2,7 +2,8 @@
 
 Durable means fdatasync before the answer, on all sides.  LMDB and SQLite run the same Python functions on their own
 tables, a batch of calls in one transaction, as somebody would write it who has them together.  What the functions cost
-on this machine by themselves, on a dict, stands beside it.  All sides run on one core, the same.
+on this machine by themselves, on a dict, stands beside it.  All sides run on one core, the same, with the collector of
+cycles as `boxwork up` sets it; what we do where it is as Python has it stands in the row, too.
 
     python bench/state_in_process.py [--quick]
 """
@@ -10,10 +11,12 @@ on this machine by themselves, on a dict, stands beside it.  All sides run on on
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sqlite3
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,12 +26,14 @@ import msgspec
 from bench._report import report
 from bench._state import by_box, calls_of, directory, node, set_up, stopwatch
 from boxwork.errors import Refused
+from boxwork.serve.server import COLLECT_AFTER
 from boxwork.state.order import encode_key
 from boxwork.testing.workloads import Likes, SmallBank, TpccLite, Workload
 
 QUICK = "--quick" in sys.argv
 ROUNDS = 3 if QUICK else 5
 BATCH = 4096
+OF_PYTHON = gc.get_threshold()
 
 
 class PeerTx:
@@ -140,20 +145,36 @@ class SqlitePeer:
         self._connection.close()
 
 
+def rate(workload: Workload, calls: list[Any]) -> float:
+    with node(batch_rows=BATCH) as engine:
+        set_up(engine, workload)
+        together = by_box(calls)
+        with stopwatch() as took:
+            futures = [engine.submit_many(box, rows) for box, rows in together]
+            for future in futures:
+                future.result()
+    return len(calls) / took[0]
+
+
+@contextlib.contextmanager
+def collector_of_python() -> Iterator[None]:
+    gc.set_threshold(*OF_PYTHON)
+    try:
+        yield
+    finally:
+        gc.set_threshold(COLLECT_AFTER, *OF_PYTHON[1:])
+
+
 def measure(workload: Workload, count: int) -> None:
     ours: list[float] = []
+    by_default: list[float] = []
     peers: dict[str, list[float]] = {"LMDB": [], "SQLite FULL": [], "a dict, not durable": []}
     for number in range(ROUNDS):
         calls = calls_of(workload, count, seed=number)
         some = calls[: count // 4]  # the peers are slower, and their rate does not depend on the count
-        with node(batch_rows=BATCH) as engine:
-            set_up(engine, workload)
-            together = by_box(calls)
-            with stopwatch() as took:
-                futures = [engine.submit_many(box, rows) for box, rows in together]
-                for future in futures:
-                    future.result()
-            ours.append(count / took[0])
+        ours.append(rate(workload, calls))
+        with collector_of_python():
+            by_default.append(rate(workload, calls))
         for name, kind in (("LMDB", LmdbPeer), ("SQLite FULL", SqlitePeer), ("a dict, not durable", DictPeer)):
             with directory() as path:
                 peer = kind(path)
@@ -172,6 +193,8 @@ def measure(workload: Workload, count: int) -> None:
             peer=name,
             peer_value=statistics.median(rates),
             batch=BATCH,
+            collect_after=COLLECT_AFTER,
+            value_by_default=round(statistics.median(by_default)),
             ratio_of_rounds=round(statistics.median(ratios), 2),
         )
 
@@ -208,6 +231,7 @@ def measure_single(workload: Workload, count: int) -> None:
 if __name__ == "__main__":
     scale = 8 if QUICK else 1
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # threads that are started later stay on it too
+    gc.set_threshold(COLLECT_AFTER, *OF_PYTHON[1:])
     measure(Likes(), 400_000 // scale)
     measure(SmallBank(), 200_000 // scale)
     measure(TpccLite(), 40_000 // scale)
