@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from boxwork.errors import BoxworkError, Refused, TransactionAborted
@@ -82,12 +83,17 @@ class Builder:
         groups: list[tuple[str, list[Sequence[Any]]]] = []
         answers: list[Any] = []
         for job, chosen in self._order:
-            places: list[int] | None = None
-            if chosen is None and not job.errors:
+            places = chosen
+            if chosen is not None:
+                answers += [job.answers[place] for place in chosen]
+            elif not job.errors:
                 answers += job.answers
             else:
-                places = chosen if chosen is not None else [i for i in range(len(job.rows)) if i not in job.errors]
-                answers += [job.answers[place] for place in places]
+                stands = bytearray(b"\1") * len(job.rows)
+                for place in job.errors:
+                    stands[place] = 0
+                places = list(compress(range(len(job.rows)), stands))
+                answers += compress(job.answers, stands)
             runs = job.runs(places)
             if runs and groups and groups[-1][0] == runs[0][0] and len(groups[-1][1]) < 64:
                 runs[0] = (runs[0][0], [*groups.pop()[1], *runs[0][1]])
