@@ -29,11 +29,19 @@ from boxwork.derive.outputs import Encoded
 from boxwork.derive.packing import Packer
 from boxwork.derive.processes import IDLE_NICE, ProcessPool, Stop
 from boxwork.derive.sandbox import sandbox_prefix
+from boxwork.derive.turns import ask_for_turns, ask_for_turns_of_all
 from boxwork.errors import BadInput, DerivationError, DerivationFailed, InputChanged, UnsupportedType
 from boxwork.keys import Ref, ref_of_digest, ref_of_file
 from boxwork.settings import Setting
 
 Answer: TypeAlias = "list[Any]"
+
+# Once there are workers, turns in this process are shorter than theirs (1 to 3 ms), so that it goes before them when it
+# wakes up; else it waits for the end of a worker's turn, up to 4 ms, however nice that is.  The shortest there are for
+# who answers; longer ones for threads that see to flights and hold the interpreter's lock meanwhile.  Unit: ns.
+# Source: docs/decisions/0048.
+TURN_NS = 100_000
+THREAD_TURN_NS = 250_000
 
 
 def worker_settings() -> tuple[Setting, ...]:
@@ -117,6 +125,7 @@ class Workers:
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._pools: dict[str, ProcessPool] = {}
+        self._flight_threads: list[int] = []
 
     @property
     def threads(self) -> Executor:
@@ -126,8 +135,13 @@ class Workers:
             return given
         with self._lock:
             if self._threads is None:
-                self._threads = ThreadPoolExecutor(self._threads_max, thread_name_prefix="boxwork-derive")
+                self._threads = ThreadPoolExecutor(self._threads_max, "boxwork-derive", self._begin_thread)
             return self._threads
+
+    def _begin_thread(self) -> None:
+        self._flight_threads.append(threading.get_native_id())
+        if self._pools:
+            ask_for_turns(THREAD_TURN_NS)
 
     def reads(self, kind: str) -> bool:
         """Do workers of this kind read by themselves what only has a name yet?"""
@@ -220,6 +234,9 @@ class Workers:
         with self._lock:
             pool = self._pools.get(kind)
             if pool is None:
+                ask_for_turns_of_all(TURN_NS)
+                for thread in self._flight_threads:
+                    ask_for_turns(THREAD_TURN_NS, thread)
                 pool = self._pools[kind] = ProcessPool(
                     self._processes_max,
                     self._start_s_max,

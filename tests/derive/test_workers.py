@@ -23,7 +23,8 @@ from boxwork.content.tree_value import encode as tree_bytes
 from boxwork.derive.handles import File
 from boxwork.derive.processes import LENGTH, ProcessPool, receive
 from boxwork.derive.sandbox import bubblewrap, sandbox_prefix
-from boxwork.derive.workers import importable
+from boxwork.derive.turns import ask_for_turns_of_all
+from boxwork.derive.workers import THREAD_TURN_NS, TURN_NS, importable
 from boxwork.errors import (
     BadInput,
     BlobMissing,
@@ -35,9 +36,10 @@ from boxwork.errors import (
 )
 from boxwork.keys import ref_of
 from tests.derive.node import node, runs
+from tests.derive.test_turns import needs_turns, turn_ns
 
 BOXES = """
-import os, signal, sys, time
+import os, signal, sys, threading, time
 from dataclasses import dataclass
 import numpy as np
 from boxwork.box import derivation
@@ -53,6 +55,10 @@ class Crop:
 @derivation(worker="process")
 def pid(n: int) -> int:
     return os.getpid()
+
+@derivation(worker="thread")
+def thread(n: int) -> int:
+    return threading.get_native_id()
 
 @derivation(worker="process")
 def widen(crop: Crop, by: int) -> Crop:
@@ -263,6 +269,23 @@ def test_a_worker_in_use_outlives_the_idle_limit(tmp_path: Path, boxes: Any) -> 
 def test_workers_are_nicer_than_who_waits_for_them(tmp_path: Path, boxes: Any) -> None:
     with node(tmp_path / "data", derive__worker_nice=3) as work:
         assert os.nice(0) + 3 == work.call(boxes.niceness, {"n": 1})
+
+
+@needs_turns
+def test_who_waits_for_workers_has_shorter_turns_than_they(tmp_path: Path, boxes: Any) -> None:
+    ask_for_turns_of_all(0)
+    usual = turn_ns()
+    try:
+        with node(tmp_path / "data") as work:
+            old = work.call(boxes.thread, {"n": 1})
+            assert [usual, usual] == [turn_ns(), turn_ns(old)]  # nobody needs it yet
+            worker = work.call(boxes.pid, {"n": 1})
+            new = work.call(boxes.thread, {"n": 2})
+            assert [usual, TURN_NS] == [turn_ns(worker), turn_ns()]
+            assert {THREAD_TURN_NS} == {turn_ns(old), turn_ns(new)}
+            assert TURN_NS < THREAD_TURN_NS < usual
+    finally:
+        ask_for_turns_of_all(0)
 
 
 def test_workers_may_take_only_what_nobody_else_wants(tmp_path: Path, boxes: Any) -> None:
