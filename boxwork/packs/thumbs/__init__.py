@@ -43,6 +43,7 @@ PACK = Pack(
         Setting("thumbs.at_once", 0, "pictures", "decoded at the same time; 0 is one a processor"),
         Setting("thumbs.memory_bytes_max", 256 * 1024 * 1024, "bytes", "estimated for all pictures being decoded"),
         Setting("thumbs.waiting_max", 2000, "pictures", "asked for and not begun; then the oldest wish gets a 503"),
+        Setting("thumbs.broken_per_s", 10.0, "a second", "broken pictures told of, after ten at once; 0 is no limit"),
         Setting("thumbs.presets_only", False, "", "true: strangers cannot make this machine work on sizes they invent"),
         Setting("thumbs.polish_after_s", 20.0, "s", "of quiet, then best encodings are made one by one; 0 makes none"),
         Setting("thumbs.zip_files_max", 1000, "pictures", "in one download of a selection"),

@@ -14,6 +14,7 @@ from boxwork.packs.thumbs.album import Album, Shot, packed
 from boxwork.packs.thumbs.darkroom import Darkroom
 from boxwork.packs.thumbs.estimate import HEAD_BYTES, decode_bytes
 from boxwork.packs.thumbs.facts import placeholder
+from boxwork.packs.thumbs.pace import Pace
 from boxwork.packs.thumbs.spec import SHOWN, Spec
 from boxwork.packs.thumbs.thumbnail import mezzanine, thumbnail
 
@@ -39,6 +40,7 @@ class Studio:
         self.darkroom = Darkroom(
             slots, settings.integer("thumbs.memory_bytes_max"), settings.integer("thumbs.waiting_max")
         )
+        self.pace = Pace(settings.number("thumbs.broken_per_s"))
         self.placeholders: dict[str, str] = {}
         self.wanted: list[tuple[str, Ref]] = []
         self.notes: dict[Ref, str] = {}
@@ -81,6 +83,7 @@ class Studio:
             made: Ref = await self.darkroom.develop((box.name, *inputs.values()), run, cost_bytes)
         except errors.DerivationFailed as fault:
             self._note(ref, fault.message)
+            await asyncio.sleep(self.pace.wait_s(self.work.clock.monotonic_ns()))
             raise
         if ref in self.album.faulty:
             self._note(ref, "")

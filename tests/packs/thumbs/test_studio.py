@@ -52,6 +52,32 @@ def test_ten_thousand_requests_at_once_are_one_generation(work: Any, photo: Ref)
     assert CROWD == len(answers)
 
 
+def test_who_asks_for_broken_pictures_waits_for_their_reasons_and_nobody_else_does(work: Any, photo: Ref) -> None:
+    broken = [Ref(work.put(b"\xff\xd8 no picture %d" % number)) for number in range(2)]
+
+    async def ask() -> None:
+        studio = Studio(work)
+        turns, begun = iter((0.0, 3600.0)), asyncio.Event()
+
+        def wait_s(now_ns: int) -> float:
+            wait = next(turns)
+            if wait:
+                begun.set()
+            return wait
+
+        studio.pace.wait_s = wait_s  # type: ignore[method-assign]
+        with pytest.raises(boxwork.errors.DerivationFailed):
+            await studio.thumb(broken[0], Spec(320))
+        late = asyncio.ensure_future(studio.thumb(broken[1], Spec(320)))
+        await asyncio.wait_for(begun.wait(), 60)
+        assert b"RIFF" == (await asyncio.wait_for(studio.thumb(photo, Spec(320)), 60))[:4]
+        assert not late.done()
+        late.cancel()
+        await asyncio.wait({late})
+
+    asyncio.run(ask())
+
+
 def test_further_small_sizes_come_from_one_mezzanine(work: Any, photo: Ref) -> None:
     begun = count(work)
 
