@@ -46,9 +46,9 @@ up: run-layer
 test: test-layers
 	@$(BIN)/python -m pytest -m "not servers" --ignore=tests/tidy -n $(WORKERS) --dist loadgroup --durations=15 $(value ARGS)
 
-# What builds and boots machines goes file by file on all processors; the rest takes turns, because some of it measures
+# What builds, boots and walks goes file by file on all processors; the rest takes turns, because some of it measures
 # how long things take.  With ARGS only what they name is run.
-BUILDS := tests/packs/images tests/content
+BUILDS := tests/packs/images tests/content tests/examples tests/serve/test_openapi.py
 test-servers:
 	$(INSTALL) run test servers docs
 ifdef ARGS
