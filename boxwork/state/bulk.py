@@ -174,7 +174,10 @@ class BulkTx(SerialTx):
 
 
 class AloneTx(BulkTx):
-    """For a run before which nothing was changed that is not visible: there is one dict less to look into."""
+    """For a run before which nothing was changed that is not visible: there is one dict less to look into.
+
+    The two methods of every call are written out for it; the rest looks into the empty dict (docs/decisions/0092).
+    """
 
     __slots__ = ()
 
