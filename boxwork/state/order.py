@@ -96,7 +96,7 @@ def check_keys(keys: list[Any]) -> None:
         sizes = set(map(len, keys))
         if 0 not in sizes and max(sizes) <= 8:
             parts = get_referents(*keys)  # of all tuples, in any order
-            if set(map(type, parts)) <= _KINDS and all(map(_is_short, set(parts))):  # parts repeat: each once
+            if set(map(type, parts)) <= _KINDS and _are_short(set(parts)):  # parts repeat: each once
                 return
     for key in keys:
         check_key(key)
@@ -105,11 +105,13 @@ def check_keys(keys: list[Any]) -> None:
 _KINDS = {str, int, bytes}
 
 
-def _is_short(part: str | int | bytes) -> bool:
-    """Can eight of them be a key?"""
-    if isinstance(part, int):
-        return -(2**63) <= part < 2**63
-    return len(part) <= 96 and part.isascii()
+def _are_short(parts: set[Any]) -> bool:
+    """Can eight of any of them be a key?"""
+    numbers = [part for part in parts if part.__class__ is int]
+    if numbers and not (-(2**63) <= min(numbers) and max(numbers) < 2**63):
+        return False
+    texts = [part for part in parts if part.__class__ is not int]
+    return not texts or (max(map(len, texts)) <= 96 and all(text.isascii() for text in texts))
 
 
 def _not_a_key(key: Any) -> UnsupportedType:

@@ -70,6 +70,7 @@ class Desk:
         self._path = path
         self._engine = engine
         self._known = Catalogue(named, fingerprint, engine.box_of, self._mixes)
+        self._reader = wire.CallReader()
         self._round = 0  # of what came together
         self._hello = _hello()
         self._closing = False
@@ -113,6 +114,7 @@ class Desk:
         until_ns = min(filter(None, (end_ns, self._pauses_until_ns)), default=None)
         left_s = None if until_ns is None else max((until_ns - monotonic_ns()) / SECOND_NS, 0)
         heard: Heard = []
+        self._reader.is_plain = True
         ready = self._poll.poll(left_s)
         for looks in range(1, LOOKS_MAX + 1):
             for number, what in ready:
@@ -167,7 +169,7 @@ class Desk:
             if what & ~_OUT:
                 for body in guest.receive():
                     if body[0] == wire.CALLS:
-                        calls = wire.calls_in(body)
+                        calls = self._reader.calls_in(body)
                         guest.under_way += len(calls)
                         heard.append((guest, calls))
                     else:
@@ -250,7 +252,7 @@ class Desk:
         batches: list[list[Job]] = [[]]
         size = 0
         for stretch in stretches:
-            for job, places in stretch.jobs(engine, rows_max, self._fail):
+            for job, places in stretch.jobs(engine, rows_max, self._fail, is_plain=self._reader.is_plain):
                 if engine.runs_elsewhere(job):
                     for row, place in zip(job.rows, places, strict=True):
                         self._elsewhere(engine.job(job.box, row, job.lane, once=job.once, who=job.who), place)

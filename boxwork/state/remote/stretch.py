@@ -37,12 +37,20 @@ class Stretch:
         self.calls: list[Waiting] = []
 
     def jobs(
-        self, engine: Engine, rows_max: int, fail: Callable[[Guest, int, BaseException], None]
+        self,
+        engine: Engine,
+        rows_max: int,
+        fail: Callable[[Guest, int, BaseException], None],
+        *,
+        is_plain: bool = False,
     ) -> Iterator[tuple[Job, list[Place]]]:
-        """Jobs of at most so many rows each, and who waits for each row.  `fail` is told of what is none."""
+        """Jobs of at most so many rows each, and who waits for each row.  `fail` is told of what is none.
+
+        is_plain  it is known that all rows are (`boxwork.state.values.all_plain`)
+        """
         used, rows, places = (list(column) for column in zip(*self.calls, strict=True))
         runs = 1 + sum(map(is_not, used, used[1:]))
-        if runs > 1 and len(rows) < runs * RUN_MIN and all_plain(rows):
+        if runs > 1 and len(rows) < runs * RUN_MIN and (is_plain or all_plain(rows)):
             for first in range(0, len(rows), rows_max):
                 part = slice(first, first + rows_max)
                 calls = [(one.call, row) for one, row in zip(used[part], rows[part], strict=True)]

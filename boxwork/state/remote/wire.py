@@ -30,7 +30,17 @@ import msgspec
 from boxwork import errors
 from boxwork.errors import BoxworkError, FormatError, StateError, TooLarge
 from boxwork.settings import MiB
-from boxwork.state.values import ANY_DECODER, DECODER_HOOK, SMALL, Packed, as_stored, encode_stored, freeze, thaw
+from boxwork.state.values import (
+    ANY_DECODER,
+    DECODER_HOOK,
+    SMALL,
+    VALUE_BYTES_MAX,
+    Packed,
+    as_stored,
+    encode_stored,
+    freeze,
+    thaw,
+)
 
 # The version of these messages.  A question of another version is refused, and says so.
 PROTOCOL = 2
@@ -71,9 +81,10 @@ class Answers(msgspec.Struct, array_like=True, gc=False):
     failed: list[tuple[int, dict[str, Any]]]
 
 
-_decode_calls = msgspec.msgpack.Decoder(
-    dict[tuple[int, int, tuple[Any, ...], tuple[str, str, str] | None], None], ext_hook=DECODER_HOOK
-).decode
+_CALLS_TYPE: Any = dict[tuple[int, int, tuple[Any, ...], tuple[str, str, str] | None], None]
+# How a time begins that MessagePack knows by itself, in its three lengths: no hook hears of it.  Source: its
+# specification, "Timestamp extension type".
+_TIMES = (b"\xd6\xff", b"\xd7\xff", b"\x0c\xff")
 _decode_answers = msgspec.msgpack.Decoder(Answers, ext_hook=DECODER_HOOK).decode
 
 
@@ -116,12 +127,31 @@ def calls_out(calls: dict[Call, None]) -> bytes:
     return framed(_CALLS + body)
 
 
-def calls_in(body: bytes) -> dict[Call, None]:
-    """Raises `FormatError`."""
-    try:
-        return _decode_calls(memoryview(body)[1:])
-    except Exception as reason:  # whatever a stranger's bytes do to the hook of the decoder
-        raise FormatError(f"what came over the socket is no call: {reason}") from reason
+class CallReader:
+    """Reads calls, for one thread.
+
+    is_plain  False if a row that was read since somebody set it may be other than plain (`boxwork.state.values`):
+              MessagePack spells nothing but plain values, and what it is told to spell otherwise
+    """
+
+    __slots__ = ("_decode", "is_plain")
+
+    def __init__(self) -> None:
+        self.is_plain = True
+        self._decode = msgspec.msgpack.Decoder(_CALLS_TYPE, ext_hook=self._meet).decode
+
+    def _meet(self, code: int, data: memoryview) -> Any:
+        self.is_plain = False
+        return DECODER_HOOK(code, data)
+
+    def calls_in(self, body: bytes) -> dict[Call, None]:
+        """Raises `FormatError`."""
+        if len(body) > VALUE_BYTES_MAX or (b"\xff" in body and any(time in body for time in _TIMES)):
+            self.is_plain = False
+        try:
+            return self._decode(memoryview(body)[1:])  # type: ignore[no-any-return]
+        except Exception as reason:  # whatever a stranger's bytes do to the hook of the decoder
+            raise FormatError(f"what came over the socket is no call: {reason}") from reason
 
 
 def answers_out(answers: tuple[Any, ...]) -> bytes:

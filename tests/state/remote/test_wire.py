@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
 
 from boxwork.errors import BoundReached, FormatError, Refused, StateError, TooLarge
 from boxwork.state.remote import wire
-from boxwork.state.values import freeze, thaw
+from boxwork.state.values import all_plain, encode_stored, freeze, thaw
 
 
 def test_a_message_arrives_as_it_was_sent() -> None:
@@ -23,11 +24,32 @@ def test_calls_and_answers_arrive_as_they_were_sent() -> None:
     calls: dict[wire.Call, None] = {(number, 7, row, None): None for number, row in enumerate(rows)}
     calls[99, 1, (), ("order 1", "ada", "")] = None
     [body] = wire.Inbox().take(wire.calls_out(calls))
-    assert (wire.CALLS, list(calls)) == (body[0], list(wire.calls_in(body)))
+    assert (wire.CALLS, list(calls)) == (body[0], list(wire.CallReader().calls_in(body)))
     [body] = wire.Inbox().take(wire.answers_out((1, 2, b"d", [(5, 0, freeze({1}))], [(6, 1)], [(7, {"code": "x"})])))
     told = wire.answers_in(body)
     assert (wire.ANSWERS, 2, b"d", {1}) == (body[0], told.version, told.digest, thaw(told.answered[0][2]))
     assert ([(6, 1)], [(7, {"code": "x"})]) == (told.mute, told.failed)
+
+
+_TIME = datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC)
+_FAR = datetime.datetime(2600, 1, 1, 12, 0, 0, 1, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [freeze([1, {2}]), freeze({"a": 1}), 1 << 70, _TIME, _TIME.replace(microsecond=5), _FAR, "x" * 5_000_000],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_reader_says_that_rows_are_plain_only_where_they_are(strange: Any) -> None:
+    reader = wire.CallReader()
+    plain = (None, True, -1, 255, 1 << 40, 1.5, "Öl", b"\xff\xd6\xfe", (1, (2, ())))
+    [body] = wire.Inbox().take(wire.calls_out({(1, 7, plain, None): None}))
+    assert all_plain([row for _, _, row, _ in reader.calls_in(body)])
+    assert reader.is_plain
+    # A time is no stored value, so only somebody who speaks MessagePack by hand sends one.
+    body = b"\x01\xdf\x00\x00\x00\x01" + encode_stored((1, 7, (1, (2, strange)), None)) + b"\xc0"
+    assert [(1, 7, (1, (2, strange)), None)] == list(reader.calls_in(body))
+    assert not reader.is_plain
 
 
 def test_messages_come_together_and_in_pieces() -> None:
@@ -44,11 +66,11 @@ def test_what_is_no_message_is_named() -> None:
     for size in (wire.MESSAGE_BYTES_MAX + 1, 0):
         with pytest.raises(FormatError, match="was announced"):
             wire.Inbox().take(size.to_bytes(4, "big"))
-    for reads in (wire.as_map, wire.calls_in, wire.answers_in):
+    for reads in (wire.as_map, wire.CallReader().calls_in, wire.answers_in):
         with pytest.raises(FormatError, match="is no "):
             reads(b"\x01\xc1")
     with pytest.raises(FormatError, match="is no call"):
-        wire.calls_in(b"\x01\x81\x94\x01\x02\x91\x80\xc0\xc0")  # a map in a row: no stored value is one
+        wire.CallReader().calls_in(b"\x01\x81\x94\x01\x02\x91\x80\xc0\xc0")  # a map in a row: no stored value is one
 
 
 def test_what_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
