@@ -404,6 +404,13 @@ def test_two_series_of_one_name_do_not_look_the_same(page: Open) -> None:
     assert len(titles) == len(set(titles))
 
 
+def test_a_heading_says_each_thing_once(page: Open, node: tuple[Any, str]) -> None:
+    node[0].pulse.series("probe", src="ny4", dst="cme", line="a").record(1_000_000)
+    one = page("/pulse?series=probe%7Bdst%3Dcme%2Cline%3Da%2Csrc%3Dny4%7D")
+    one.wait_for_function("() => document.getElementById('tags').children.length")
+    assert ("ny4 → cme", ["probe", "a"]) == (one.inner_text("#title"), one.locator("#tags span").all_inner_texts())
+
+
 def test_history_reaches_the_page_as_the_node_has_it(page: Open, node: tuple[Any, str]) -> None:
     """The page's decoder against the node's: count, quantiles and extremes of each column."""
     one = page(FEED)

@@ -185,7 +185,7 @@ function go(series, range, remember = true) {
 function name() {
   const item = list.rows.get(state.series)?.item, { main, tags } = item ? format.title(item.name, item.labels) : { main: state.series, tags: [] };
   $("title").textContent = main;
-  $("tags").replaceChildren(...[...(item && item.name !== main ? [{ text: item.name }] : []), ...tags].map(({ text }) => Object.assign(element("span", text), { className: "tag" })));
+  $("tags").replaceChildren(...[...(item && item.name !== main ? [{ text: item.name }] : []), ...tags.filter(({ text }) => text !== item?.name)].map(({ text }) => Object.assign(element("span", text), { className: "tag" })));
   document.title = `${main} · Pulse · Boxwork`;
   list.mark(state.series);
 }
