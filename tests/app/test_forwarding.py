@@ -110,6 +110,12 @@ def owning(shop: Any, directory: Path, code: str = OWNER) -> Iterator[subprocess
         owner.communicate()
 
 
+def stop(owner: subprocess.Popen[str]) -> None:
+    """It does nothing more, but still is; a signal alone has no effect yet when it was sent."""
+    owner.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, owner.pid, os.WSTOPPED | os.WNOWAIT)
+
+
 def test_a_commit_is_handed_to_the_owner_and_stands_in_one_log(shop: Any, tmp_path: Path) -> None:
     with owning(shop, tmp_path / "d") as owner, boxwork.open(tmp_path / "d") as work:
         assert 1 == work.commit(shop.like, post="p1", user="ada")
@@ -251,7 +257,7 @@ def test_without_an_id_nobody_knows_what_a_killed_owner_did(
     with owning(shop, tmp_path / "d") as owner, boxwork.open(tmp_path / "d") as work:
         work.commit(shop.like, "p0", "ada")  # it is taken in
         monkeypatch.setattr(Line, "send", observed)
-        owner.send_signal(signal.SIGSTOP)  # it takes nothing in, and the kernel still takes what is sent
+        stop(owner)  # it takes nothing in, and the kernel still takes what is sent
         future = work.commit_soon(shop.bump, "p1")
         assert sent.wait(20)
         owner.kill()
@@ -263,7 +269,7 @@ def test_without_an_id_nobody_knows_what_a_killed_owner_did(
 def test_an_owner_that_never_took_a_process_in_has_begun_nothing(shop: Any, tmp_path: Path) -> None:
     """It hangs, and is killed: this process becomes the owner and commits, also without an id."""
     with owning(shop, tmp_path / "d") as owner, boxwork.open(tmp_path / "d") as work:
-        owner.send_signal(signal.SIGSTOP)
+        stop(owner)
         future = work.commit_soon(shop.bump, "p1")
         time.sleep(0.1)  # whether it is sent by then or not, the answer is the same
         owner.kill()
@@ -299,7 +305,7 @@ def test_pipelined_calls_of_a_killed_owner_are_there_as_far_as_they_were_answere
 def test_an_owner_that_does_not_answer_is_not_waited_for_longer_than_the_limit(shop: Any, tmp_path: Path) -> None:
     limit = {"state.forward_s_max": 0.3}
     with owning(shop, tmp_path / "d") as owner, boxwork.open(tmp_path / "d", settings=limit) as work:
-        owner.send_signal(signal.SIGSTOP)
+        stop(owner)
         with pytest.raises(CommitUnknown, match="within 0.3 s .setting state.forward_s_max"):
             work.commit(shop.bump, "p1", once="order 1")
         owner.send_signal(signal.SIGCONT)
