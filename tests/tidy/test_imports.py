@@ -150,7 +150,12 @@ def test_every_library_is_declared(folder: str) -> None:
 
 def test_the_locks_are_of_this_project_file() -> None:
     """Every declared library is pinned, and no two layers pin different versions."""
-    served = SHIPPED - requirements(EXTRAS["testing"])
+    # What is in no layer that serves (`testing`, and a pack whose libraries are large) is pinned where tests get it.
+    (everything,) = EXTRAS["all"]
+    names = re.findall(r"[a-z0-9]+", everything.partition("[")[2])
+    served = requirements(PROJECT["project"]["dependencies"] + [row for name in names for row in EXTRAS[name]])
+    beside = {row for name in EXTRAS if name not in {*names, "all"} for row in requirements(EXTRAS[name])}
+    assert set() == beside - served - GROUPS["test"], "an extra outside `all` is in the group `test`, too"
     layers = {"run": served | GROUPS["build"], **{n: GROUPS[n] for n in ("test", "servers", "docs", "bench", "uv")}}
     pins: dict[str, set[str]] = {}
     for layer, wanted in layers.items():
