@@ -119,6 +119,7 @@ COMES_WITH = {
     "cffi": {"pyvips"},
     "jupyter-client": {"ipykernel"},
     "ipython": {"ipykernel"},
+    "threadpoolctl": {"scikit-learn"},
 }
 OURS = {"boxwork", "tests", "bench", "examples"}
 
