@@ -35,6 +35,7 @@ _EXPORTS = {
     "Setting": "boxwork.settings",
     "Pack": "boxwork.pack",
     "Page": "boxwork.pack",
+    "Rooms": "boxwork.live.offer",
     "BoxworkError": "boxwork.errors",
     "errors": "boxwork.errors",
 }
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from boxwork.keys import Ref as Ref
     from boxwork.keys import ref_of as ref_of
     from boxwork.keys import ref_of_file as ref_of_file
+    from boxwork.live.offer import Rooms as Rooms
     from boxwork.pack import Pack as Pack
     from boxwork.pack import Page as Page
     from boxwork.serve.http import asgi as asgi

@@ -17,6 +17,7 @@ from typing import Any
 from boxwork.box import Derivation
 from boxwork.errors import BadInput
 from boxwork.keys import Ref
+from boxwork.live.offer import Rooms
 from boxwork.settings import Setting
 from boxwork.transactions import Transaction
 
@@ -49,6 +50,7 @@ class Pack:
     routes        called with the open node, answers with the routes to mount
     described     (path, method) → what /openapi.json says of a route beside its docstring: "path" (schemas of the
                   parameters in it), "parameters", "requestBody", "responses" of an OpenAPI operation
+    rooms         the rooms it offers at /rooms/…: whose facts their members see, who they are, what they may call
     settings      what can be set; names begin with the pack's name
     pages         entries in the navigation
     commands      a command group, called with the command line's context (data directory, output, flags), answers
@@ -70,6 +72,7 @@ class Pack:
     inner: tuple[Derivation[..., Any] | Transaction[..., Any], ...] = ()
     routes: Routes | None = None
     described: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    rooms: tuple[Rooms, ...] = ()
     settings: tuple[Setting, ...] = ()
     pages: tuple[Page, ...] = ()
     commands: Commands | None = None

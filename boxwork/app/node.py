@@ -39,6 +39,7 @@ from boxwork.derive import fingerprint as fingerprint_module
 from boxwork.derive.deriver import Deriver
 from boxwork.derive.fingerprint import Fingerprinter
 from boxwork.errors import BadInput, NotFound, StateError
+from boxwork.live import limits as live_limits
 from boxwork.pack import Pack, find_packs
 from boxwork.pulse import Pulse
 from boxwork.pulse import watch as watch_module
@@ -84,6 +85,7 @@ def all_settings(packs: Iterable[Pack]) -> list[Setting]:
         *engine_module.SETTINGS,
         *forwarding.SETTINGS,
         *limits.SETTINGS,
+        *live_limits.SETTINGS,
     ]
     return declared + [setting for pack in packs for setting in pack.settings]
 

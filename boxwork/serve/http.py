@@ -32,6 +32,7 @@ from boxwork.serve.held_protocol import Held
 from boxwork.serve.hot import Admits, HotAnswers
 from boxwork.serve.limits import REQUEST_ID_LENGTH_MAX
 from boxwork.serve.pulse.routes import routes as pulse_routes
+from boxwork.serve.rooms.sockets import routes as room_routes
 from boxwork.serve.state.routes import routes as state_routes
 from boxwork.serve.wire import oci
 
@@ -96,11 +97,14 @@ class Edge:
                 _PUBLIC.get(guard),
             ),
             held=Held(self.doors, _PUBLIC.get(guard)),
+            rooms=None,  # opened by the first member
         )
 
     def leave(self) -> None:
         """The server is about to stop: streams look at this once a second and end."""
         self.state.stopping = True
+        if self.state.rooms is not None:
+            self.state.rooms.leave()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
@@ -278,6 +282,7 @@ def asgi(work: Any, *, guard: Guard = loopback_only) -> ASGIApp:
         *pulse_routes(work),
         *state_routes(work),
         *oci.routes(work),
+        *room_routes(work),
     ]
     for pack in work.packs:
         if pack.routes is not None:

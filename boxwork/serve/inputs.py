@@ -68,8 +68,8 @@ def _bytes_schema(box: Box, annotation: Any) -> dict[str, Any]:
     return {"anyOf": [shape, {"type": "null"}]} if type(None) in typing.get_args(annotation) else shape
 
 
-def from_json(box: Box, given: Any) -> dict[str, Any]:
-    """The inputs of one call.  Raises `BadInput` that names the parameter."""
+def from_json(box: Box, given: Any, *, known_already: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The inputs of one call, without those that are known already.  Raises `BadInput` that names the parameter."""
     if not isinstance(given, dict):
         raise BadInput(f"inputs are a JSON object of name and value, not {type(given).__name__}")
     known = parameters(box)
@@ -84,7 +84,7 @@ def from_json(box: Box, given: Any) -> dict[str, Any]:
         inputs[name] = _convert(box, name, known[name][1], value)
     for name, (parameter, _) in known.items():
         variadic = parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-        if parameter.default is inspect.Parameter.empty and name not in inputs and not variadic:
+        if parameter.default is inspect.Parameter.empty and name not in {*inputs, *known_already} and not variadic:
             raise BadInput(f"{box.name} needs the input {name!r}", box=box.name, input=name)
     return inputs
 

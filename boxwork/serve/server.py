@@ -104,9 +104,11 @@ class Server:
         self.url = url_of(listener, "https" if certificate else "http")
         self.stop_s_max = settings.number("serve.stop_s_max")
         protocol: Any = "auto"
+        sockets: Any = "auto"
         if isinstance(app, Edge):
             from boxwork.serve.held_protocol import held_protocol
             from boxwork.serve.hot_protocol import hot_protocol
+            from boxwork.serve.rooms.outlet_protocol import outlet_protocol
 
             hot = hot_protocol(
                 app.state.hot,
@@ -115,9 +117,15 @@ class Server:
                 head_bytes_max=settings.integer("serve.head_bytes_max"),
             )
             protocol = held_protocol(hot, app.state.held, app.clock.token(4)) if hot else "auto"
+            sockets = outlet_protocol() or "auto"
         config = uvicorn.Config(
             app,
             http=protocol,
+            ws=sockets,
+            ws_max_size=settings.integer("live.message_bytes_max"),
+            ws_ping_interval=settings.number("live.ping_s"),
+            ws_ping_timeout=settings.number("live.pong_s"),
+            ws_per_message_deflate=False,  # one byte string is shared by all members of a room
             log_config=None,  # boxwork.journal owns the handlers
             access_log=False,  # every request is in the series `http`, and in the log at level debug
             server_header=False,

@@ -1,0 +1,1 @@
+"""Tells the people in a room what just happened."""
