@@ -53,6 +53,7 @@ class Shell:
         page = importlib.resources.files("boxwork.serve") / "shell.html"
         self.template = Template(page.read_text("utf-8"))
         self.add_static("shell", "boxwork.serve")
+        self.add_static("rooms", "boxwork.serve.rooms")  # room.js: for the pages of every pack that offers rooms
 
     def add_static(self, name: str, package: str) -> None:
         """Serve the files in `static/` of an installed package under `/static/<name>/`."""
