@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -37,6 +38,9 @@ TICK_S = 0.5
 PAUSE_S = 2.0
 # How long closing waits for what runs to be ended.  Unit: seconds.
 STOP_S_MAX = 10.0
+# Results that wait to be kept while the disk takes none; above it the oldest are dropped, and that is told.  Unit:
+# results, about 0.5 KiB each; 200 checks of ten seconds fill it in a quarter of an hour.
+WAITING_MAX = 20_000
 # How large a book may be.  Unit: bytes; 5,000 checks are about 1 MiB.
 BOOK_BYTES_MAX = 4 << 20
 
@@ -61,7 +65,7 @@ class Rounds:
         self.running = False
         self.runbooks = Runbooks(self)
         self.notices = Notices(self)
-        self._results: list[tuple[str, Outcome]] = []
+        self._results: deque[tuple[str, Outcome]] = deque()
         self._asked: dict[str, list[asyncio.Future[Outcome]]] = {}
         self._marks: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,6 +107,8 @@ class Rounds:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        if self._stopping.is_set():  # `stop` found no loop to end
+            return
         await self._open()
         self.running = True
         jobs = (self._pace, self._settle, self._deliver, self._follow)
@@ -116,6 +122,8 @@ class Rounds:
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+            with contextlib.suppress(errors.BoxworkError):
+                await asyncio.to_thread(self.settle)  # what was heard in the last tenth of a second
 
     async def _again(self, job: Callable[[], Awaitable[None]]) -> None:
         """What fails is told and begun anew: rounds do not end because a disk was full."""
@@ -175,7 +183,10 @@ class Rounds:
                 raise errors.BadInput(f"it has {about.st_size} bytes, and {BOOK_BYTES_MAX} at most: split it")
             book = read_book(path.read_text("utf-8"))
         except FileNotFoundError:
-            self._complain(None, [f"there is no {path}: write one, docs/monitor.md begins with it"])
+            told = [f"there is no {path}: write one, docs/monitor.md begins with it"]
+            if self.book.checks:
+                self._complain(None, told)
+            self.trouble = told  # a node without a book has no monitor, and says so on its page only
             return False
         except (OSError, UnicodeDecodeError) as fault:
             self._complain(None, [f"{path} cannot be read: {fault}"])
@@ -251,6 +262,8 @@ class Rounds:
         before = entry.status
         self.roster.heard(entry.name, outcome)
         self._results.append((entry.name, outcome))
+        if len(self._results) > WAITING_MAX:
+            log.warning("results cannot be kept: the one of %s is dropped", self._results.popleft()[0])
         self._measure(entry, outcome)
         if outcome.state != OK and before.state == OK:
             # What it needs may be the cause, and is asked now rather than at its next place.
@@ -314,7 +327,8 @@ class Rounds:
         while self._results:
             name, outcome = self._results[0]
             self.roster.keep(name, outcome)
-            self._results.pop(0)
+            if self._results and self._results[0][1] is outcome:  # else it was dropped meanwhile
+                self._results.popleft()
         mirror = self.monitor.mirror
         rules = self.rules
         news = self.roster.news(mirror, rules, self.clock.now_ns())

@@ -20,9 +20,9 @@ SETTINGS = (
     ),
     Setting(
         "monitor.results_kept_h",
-        48.0,
+        24.0,
         "h",
-        "so long every single result is kept, 0.4 KiB each (200 checks of ten seconds: 0.7 GiB a day);"
+        "so long every single result is kept, 0.7 KiB each (200 checks of ten seconds: 1.1 GiB a day);"
         " durations and figures stay in pulse for years",
     ),
     Setting("monitor.output_kept_h", 2160.0, "h", "so long the output of a runbook is kept: a quarter of a year"),

@@ -45,6 +45,7 @@ class Service:
 
         class Quiet(http.server.ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 256  # two hundred checks may come at once
 
             def handle_error(self, request: Any, address: Any) -> None: ...  # whoever asked has left
 

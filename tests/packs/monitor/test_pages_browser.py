@@ -18,7 +18,7 @@ pytestmark = pytest.mark.servers
 BOOK = (
     '''
 [defaults]
-every_s = 1
+every_s = 2
 attempts = 2
 retry_s = 0.2
 [tickets]
