@@ -10,7 +10,7 @@ SETTINGS = (
     Setting("live.tail_bytes", 2 * MiB, "bytes", "the same, for big frames; older ones are read from the log"),
     Setting("live.log_entries_max", 20_000, "entries", "read from the log for one who was away; else a reset"),
     Setting("live.unsent_bytes_max", 64 * KiB, "bytes", "waiting for a slow reader; then it is behind, and resumes"),
-    Setting("live.members_max", 20_000, "members", "connected to this node at once; about 60 KB of memory each"),
+    Setting("live.members_max", 20_000, "members", "connected to this node at once; about 30 KB of memory each"),
     Setting("live.rooms_max", 2000, "rooms", "open at once; a room closes when nobody was in it for live.room_idle_s"),
     Setting("live.room_idle_s", 60.0, "s", "an empty room keeps its tail for so long: who was cut off finds it again"),
     Setting("live.presence_s", 10.0, "s", "one whose connection was cut still counts: a tunnel is no leaving"),

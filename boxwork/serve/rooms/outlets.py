@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any
 
 from starlette.types import Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from boxwork.live.fanout import Parcel
 
@@ -67,7 +68,8 @@ class SendOutlet:
         await self._send({"type": "websocket.send", "text": parcel.text.decode()})
 
     async def run(self) -> None:
-        with contextlib.suppress(OSError):  # the other side is gone: whoever receives hears it as well
+        # The other side is gone, or was told goodbye: whoever receives hears it as well.
+        with contextlib.suppress(OSError, WebSocketDisconnect, RuntimeError):
             while not self.closed:
                 await self._came.wait()
                 self._came.clear()

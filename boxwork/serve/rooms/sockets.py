@@ -101,7 +101,7 @@ class Visit:
         self.websocket = websocket
         self.hub = hub
         self.settings = hub.work.settings
-        self.outlet = outlet_of(websocket.scope, websocket._send)
+        self.outlet = outlet_of(websocket.scope, websocket.send)
         self.inbox = Inbox(
             self.settings.number("live.commands_per_s"),
             self.settings.integer("live.commands_burst"),
