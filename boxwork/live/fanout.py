@@ -107,7 +107,7 @@ class Fanout:
         """When to `flush` what there is: now, in a quiet room."""
         return max(now_ns, self._rest_until_ns)
 
-    def flush(self, now_ns: int) -> int:
+    def flush(self) -> int:
         """Tell everybody; the answer is how many were."""
         if not self.has_news:
             return 0
@@ -141,9 +141,10 @@ class Fanout:
             self.catch_up(member)
         return told
 
-    def flushed(self, began_ns: int, ended_ns: int) -> None:
-        """How long `flush` took decides when the next one is due."""
-        self._rest_until_ns = ended_ns + max(self.tick_ns, ended_ns - began_ns)
+    def flushed(self, ended_ns: int, cost_ns: int) -> None:
+        """What `flush` cost, in CPU time, decides when the next one is due: a machine that is busy with something else
+        is no reason to wait longer."""
+        self._rest_until_ns = ended_ns + max(self.tick_ns, cost_ns)
 
     def catch_up(self, member: Member) -> None:
         """Send a member of `behind` what it missed, as much as it takes now; with all of it it is live again."""

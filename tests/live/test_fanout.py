@@ -78,7 +78,7 @@ def test_one_parcel_is_shared_by_all() -> None:
     readers = [joined(fanout, 0)[1] for _ in range(3)]
     commit(fanout.room, 1)
     commit(fanout.room, 2)
-    assert 3 == fanout.flush(0)
+    assert 3 == fanout.flush()
     assert 1 == len({id(reader.waiting[0]) for reader in readers})
     for reader in readers:
         reader.read()
@@ -89,15 +89,15 @@ def test_the_first_frame_after_a_quiet_time_goes_at_once_and_a_busy_room_ticks()
     fanout = fresh()
     commit(fanout.room, 1)
     assert 500 == fanout.due_ns(500)
-    fanout.flush(500)
-    fanout.flushed(500, 600)
+    fanout.flush()
+    fanout.flushed(600, 100)
     assert 600 + 20 * MS == fanout.due_ns(700)
     assert 900 * MS == fanout.due_ns(900 * MS)
 
 
 def test_writing_takes_half_of_the_time_at_most() -> None:
     fanout = fresh()
-    fanout.flushed(0, 50 * MS)
+    fanout.flushed(50 * MS, 50 * MS)
     assert 100 * MS == fanout.due_ns(50 * MS)
 
 
@@ -107,7 +107,7 @@ def test_a_slow_reader_is_behind_and_comes_back_without_a_gap() -> None:
     _, quick = joined(fanout, 0)
     for offset in range(1, 50):
         commit(fanout.room, offset, size=100)
-        fanout.flush(0)
+        fanout.flush()
         quick.read()
     assert list(fanout.behind) == [member]
     assert list(range(1, 50)) == quick.seen
@@ -124,7 +124,7 @@ def test_a_reader_that_the_tail_no_longer_reaches_is_lost_until_it_has_a_new_off
     member, slow = joined(fanout, 0)
     for offset in range(1, 50):
         commit(fanout.room, offset, size=200)
-        fanout.flush(0)
+        fanout.flush()
     assert [] == fanout.lost(), "it has not read yet"
     slow.read()
     fanout.catch_up(member)
@@ -144,9 +144,9 @@ def test_one_whose_snapshot_is_newer_gets_no_frame_twice() -> None:
     _, late = joined(fanout, 8)  # read from the facts, before the room heard of 5 and 8
     for offset in (5, 8, 9):
         commit(fanout.room, offset)
-    fanout.flush(0)
+    fanout.flush()
     commit(fanout.room, 10)
-    fanout.flush(0)
+    fanout.flush()
     early.read()
     late.read()
     assert [3, 5, 8, 9, 10] == early.seen
@@ -158,7 +158,7 @@ def test_only_the_newest_note_is_told_and_who_comes_back_hears_it() -> None:
     _, reader = joined(fanout, 0)
     fanout.say(b'{"kind":"present","count":1}')
     fanout.say(b'{"kind":"present","count":2}')
-    fanout.flush(0)
+    fanout.flush()
     fanout.say(b'{"kind":"present","count":2}')
     assert not fanout.has_news
     reader.read()
@@ -267,7 +267,7 @@ class Play:
         self.settle()
 
     def tick(self) -> None:
-        self.fanout.flush(0)
+        self.fanout.flush()
 
     def settle(self) -> None:
         self.hear()
@@ -325,7 +325,7 @@ def test_the_checker_finds_bugs_that_are_planted(bug: str, monkeypatch: pytest.M
         monkeypatch.setattr(Room, "since", lambda self, offset, most: real_since(self, max(0, offset - 1), most)[:20])
     else:
 
-        def flush(self: Fanout, now_ns: int) -> int:
+        def flush(self: Fanout) -> int:
             frames = self.room.since(self.told, 1 << 20)
             self._note_is_new = False
             if frames:

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from boxwork.clock import MILLISECOND_NS, SECOND_NS, monotonic_ns
+from boxwork.clock import MILLISECOND_NS, SECOND_NS, monotonic_ns, thread_cpu_ns
 from boxwork.errors import BoxworkError, Busy, Lagged, NotFound, TooLarge
 from boxwork.live.fanout import Fanout, Member, Parcel
 from boxwork.live.limits import SNAPSHOT_FACTS_MAX, SNAPSHOT_FRAMES_MAX
@@ -83,10 +83,10 @@ class OpenRoom:
 
     def flush(self) -> None:
         self.timer = None
-        began = monotonic_ns()
-        told = self.fanout.flush(began)
+        began = thread_cpu_ns()
+        told = self.fanout.flush()
         ended = monotonic_ns()
-        self.fanout.flushed(began, ended)
+        self.fanout.flushed(ended, thread_cpu_ns() - began)
         if told and self.news_ns:
             self.record(ended - self.news_ns)
         self.news_ns = 0
