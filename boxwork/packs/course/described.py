@@ -42,7 +42,10 @@ def _form(needed: tuple[str, ...], fields: dict[str, Any], said: str) -> dict[st
 _SITE, _ME, _DESK = "/course/{name}", "/course/{name}/me/{token}", "/courses/{name}"
 
 DESCRIBED: dict[tuple[str, str], dict[str, Any]] = {
-    (f"{_SITE}/{{path}}", "get"): {**_page("the page as it is now"), "path": {**PATH, "path": TEXT}},
+    (f"{_SITE}/", "get"): _page("the start page"),
+    (f"{_SITE}/{{page}}", "get"): {**_page("schedule or materials"), "path": {**PATH, "page": NAME}},
+    (f"{_SITE}/session/{{session}}", "get"): {**_page("a session"), "path": {**PATH, "session": NAME}},
+    (f"{_SITE}/page/{{page}}", "get"): {**_page("a page of the author's own"), "path": {**PATH, "page": NAME}},
     (f"{_SITE}/course.ics", "get"): {"path": PATH, "responses": {"200": _answer("all sessions", "text/calendar")}},
     (f"{_SITE}/materials/{{file}}", "get"): {
         "path": {**PATH, "file": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}},

@@ -49,8 +49,9 @@ class Website:
     # --- pages
 
     async def page(self, request: Request) -> Response:
-        """`GET /course/{name}/{path}`: a page as it is now; the same page has the same ETag."""
-        name, path = request.path_params["name"], request.path_params.get("path", "")
+        """`GET /course/{name}/…`: a page as it is now; the same page has the same ETag."""
+        name = request.path_params["name"]
+        path = request.scope["path"].removeprefix(root_of(request)).removeprefix(f"/course/{name}/")
         ref, text = await _thread(self._page, name, path, root_of(request))
         return html_reply(request, text, etag=ref.hex)
 
@@ -350,6 +351,9 @@ def routes(work: Any) -> list[BaseRoute]:
         Route(f"{me}/cancel", kindly(site.cancel), methods=["POST"]),
         Route(f"{me}/book", kindly(site.book), methods=["POST"]),
         Route(f"{me}/unbook", kindly(site.unbook), methods=["POST"]),
-        Route(f"{base}/{{path:path}}", kindly(site.page), methods=["GET"]),
+        Route(f"{base}/", kindly(site.page), methods=["GET"]),
+        Route(f"{base}/{{page}}", kindly(site.page), methods=["GET"]),
+        Route(f"{base}/session/{{session}}", kindly(site.page), methods=["GET"]),
+        Route(f"{base}/page/{{page}}", kindly(site.page), methods=["GET"]),
         *organiser.routes(site),
     ]
