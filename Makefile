@@ -51,6 +51,7 @@ test: test-layers
 BUILDS := tests/packs/images tests/content tests/examples tests/serve/test_openapi.py
 test-servers:
 	$(INSTALL) run test servers docs
+	@$(BIN)/python tools/gltf-validator/install.py
 ifdef ARGS
 	@$(BIN)/python -m pytest -m servers -n 1 --durations=15 $(value ARGS)
 else
