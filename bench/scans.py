@@ -38,15 +38,12 @@ print(json.dumps({"load": loaded - begin, "s": time.perf_counter() - ready, "cpu
                   "bytes": len(made), "base": base, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
 """
 PEER = """
-import json, sys, time
-from usd2gltf.converter import Converter
-from pxr import Usd
+import contextlib, json, sys, time
+from usd2gltf.cli import main
 begin = time.perf_counter()
-stage = Usd.Stage.Open(sys.argv[1])
-converter = Converter()
-converter.interpolation = "LINEAR"
-converter.load_stage(stage, sys.argv[2])
-converter.process(stage, sys.argv[2])
+sys.argv = ["usd2gltf", "-i", sys.argv[1], "-o", sys.argv[2]]
+with contextlib.redirect_stdout(sys.stderr):
+    main()
 print(json.dumps({"s": time.perf_counter() - begin}))
 """
 
