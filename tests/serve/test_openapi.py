@@ -23,8 +23,8 @@ SEED, CASES = 7, 15
 # A whole run takes 60 s on a loaded machine.  Unit: seconds.
 PATIENCE_S = 300
 
-# What a schema cannot say: fields that must fit each other, a name that must be of something that is there.
-RULES_BETWEEN_FIELDS = ("POST /fleet/source", "POST /fleet/versions")
+# What a schema cannot say: fields that must fit each other, a name of something that is there, bytes that are a scan.
+RULES_BETWEEN_FIELDS = ("POST /fleet/source", "POST /fleet/versions", "POST /scans")
 NOT_ACCEPTED = "checks.positive_data_acceptance.enabled = false"
 
 
