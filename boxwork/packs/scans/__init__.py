@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from boxwork import Pack, Page
+from boxwork import Derivation, Pack, Page, Ref
 from boxwork.packs.scans.converting import scan_report, scan_to_glb
 from boxwork.packs.scans.described import DESCRIBED
 from boxwork.packs.scans.measuring import measures_table, scan_measures
+from boxwork.packs.scans.package import SUFFIXES
 from boxwork.packs.scans.picture import scan_view
 from boxwork.packs.scans.settings import SETTINGS
 
@@ -16,6 +17,11 @@ def _open(work: Any) -> Any:
     from boxwork.packs.scans.shelf import Shelf
 
     return Shelf(work)
+
+
+def _prepare(scan: Ref) -> tuple[Derivation[..., Any], dict[str, Any]]:
+    """What the page will ask for first of a scan."""
+    return scan_to_glb, {"scan": scan, "profile": "gltf"}
 
 
 def _routes(work: Any) -> list[Any]:
@@ -40,4 +46,6 @@ PACK = Pack(
     pages=(Page("Scans", "/scans"),),
     commands=_commands,
     opener=_open,
+    suffixes=SUFFIXES,
+    prepare=_prepare,
 )

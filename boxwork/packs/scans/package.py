@@ -25,6 +25,7 @@ ENTRIES_MAX = 10_000
 ENTRY_NAME_MAX = 512
 # What the package may hold; everything else in it is left alone and reported.
 LAYER_SUFFIXES = (".usda", ".usdc", ".usd")
+SUFFIXES = (".usdz", *LAYER_SUFFIXES)
 
 NEEDED = "scans need usd-core, pygltflib, mapbox-earcut and pillow: pip install 'boxwork[scans]'"
 

@@ -15,8 +15,9 @@ from starlette.responses import Response
 
 from boxwork import Ref, errors
 from boxwork.packs.scans.measuring import rows_of
+from boxwork.packs.scans.package import SUFFIXES
 from boxwork.packs.scans.picture import plan_svg
-from boxwork.packs.scans.shelf import SUFFIXES, Scan, Shelf
+from boxwork.packs.scans.shelf import Scan, Shelf
 
 PATHS_SHOWN = 12  # of one kind of loss; the report has more
 HEX_SHOWN = 12

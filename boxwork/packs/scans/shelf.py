@@ -12,11 +12,10 @@ from typing import Any
 from boxwork import Ref, errors
 from boxwork.packs.scans.converting import PROFILES, scan_report, scan_to_glb
 from boxwork.packs.scans.measuring import measures_table, scan_measures
-from boxwork.packs.scans.package import LAYER_SUFFIXES, kind_of
+from boxwork.packs.scans.package import SUFFIXES, kind_of
 from boxwork.packs.scans.picture import scan_view
 
 KIND = "scan"
-SUFFIXES = (".usdz", *LAYER_SUFFIXES)
 # In the list; older ones are reached by their address.  Unit: scans.
 LISTED_MAX = 1000
 NAME_MAX = 200

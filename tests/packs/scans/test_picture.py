@@ -48,7 +48,7 @@ def test_a_room_s_name_stands_inside_of_it() -> None:
 def test_a_view_is_thinned_out_and_still_a_picture() -> None:
     from boxwork.packs.scans.sample import L_ROOM, room_shell
 
-    points, triangles = room_shell(L_ROOM, 0.05)
+    points, triangles = room_shell(L_ROOM, 0.1)
     assert len(triangles) > 5 * VIEW_TRIANGLES_MAX
     few, fewer = thinned(points, triangles)
     assert 500 < len(fewer) <= VIEW_TRIANGLES_MAX
