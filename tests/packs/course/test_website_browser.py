@@ -66,13 +66,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     stage.close()
 
 
-def judged(page: Any) -> list[str]:
-    """What axe-core finds: rule, impact and the elements."""
+def judged(page: Any, rules: list[str] | None = None) -> list[str]:
+    """What axe-core finds, by all its rules or by these: rule, impact and the elements."""
     from axe_playwright_python.sync_playwright import Axe
 
     return [
         f"{one['id']} ({one['impact']}): {one['help']}: " + "; ".join(node["html"][:120] for node in one["nodes"][:3])
-        for one in Axe().run(page).response["violations"]
+        for one in Axe().run(page, options={"runOnly": rules} if rules else None).response["violations"]
     ]
 
 
@@ -92,7 +92,9 @@ def test_no_page_has_an_accessibility_violation_or_is_wider_than_the_screen(open
             page.emulate_media(color_scheme=options["color_scheme"])
             page.set_viewport_size(options["viewport"])
             shot(page, f"{name}-{look}")
-            slips = judged(page)
+            # a magnified page is a narrower phone: what can still go wrong is its width
+            # and the dark differs from the light in its colours
+            slips = judged(page, ["color-contrast"] if look == "dark" else None) if look != "magnified" else []
             if not page.evaluate("document.documentElement.scrollWidth <= innerWidth"):
                 slips.append("wider than the screen")
             if slips:
