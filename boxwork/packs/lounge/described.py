@@ -9,7 +9,7 @@ from boxwork.packs.lounge.wording import TITLE_LENGTH_MAX
 ROOM = "^[a-z0-9-]{1,40}$"
 
 DESCRIBED: dict[tuple[str, str], dict[str, Any]] = {
-    ("/lounge/open", "post"): {
+    ("/lounge/rooms/open", "post"): {
         "requestBody": {
             "required": True,
             "content": {

@@ -2,7 +2,7 @@
 
 GET  /lounge          the rooms, and a form that opens one
 GET  /lounge/{room}   a room
-POST /lounge/open     open a room; the answer has its key
+POST /lounge/rooms/open     open a room; the answer has its key
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from boxwork.packs.lounge.described import ROOM
 from boxwork.packs.lounge.keys import lock_of
 from boxwork.packs.lounge.moderation import open_lounge
 from boxwork.packs.lounge.opening import listed
-from boxwork.packs.lounge.wording import COMMENT_LENGTH_MAX
+from boxwork.packs.lounge.wording import COMMENT_LENGTH_MAX, TITLE_LENGTH_MAX
 
 PACKAGE = "boxwork.packs.lounge"
 # Unit: bytes.  Reason: a name and a title.
@@ -73,13 +73,15 @@ class Desk:
         return str(title)
 
     async def open(self, request: Request) -> Response:
-        """`POST /lounge/open`: open a room; its key is in the answer, and nowhere else."""
+        """`POST /lounge/rooms/open`: open a room; its key is in the answer, and nowhere else."""
         given = await read_object(request)
         room, title = given.get("room"), given.get("title")
         if set(given) != {"room", "title"} or not isinstance(room, str) or not isinstance(title, str):
             raise errors.BadInput('a room is opened with {"room": "friday", "title": "Friday night"}')
-        if not re.fullmatch(ROOM, room) or room == "open":
+        if not re.fullmatch(ROOM, room):
             raise errors.BadInput(f"a room's name has 1 to 40 letters a to z, digits or -, not {room[:60]!r}")
+        if not 0 < len(title) <= TITLE_LENGTH_MAX:
+            raise errors.BadInput(f"a title has 1 to {TITLE_LENGTH_MAX} characters, not {len(title)}")
         key = self.work.clock.token(16)
         future = self.work.commit_soon(open_lounge, room=room, title=title, lock=lock_of(room, key))
         try:
@@ -127,6 +129,6 @@ def routes(work: Any) -> list[BaseRoute]:
     desk = Desk(work)
     return [
         Route("/lounge", desk.rooms, methods=["GET"], include_in_schema=False),
-        Route("/lounge/open", desk.open, methods=["POST"]),
+        Route("/lounge/rooms/open", desk.open, methods=["POST"]),
         Route("/lounge/{room}", desk.room, methods=["GET"], include_in_schema=False),
     ]

@@ -28,6 +28,6 @@ def url(work: Any) -> Iterator[str]:
 @pytest.fixture
 def key(url: str) -> str:
     """Of the room `friday`, which is open from now on."""
-    answer = httpx.post(f"{url}/lounge/open", json={"room": "friday", "title": "Friday night"}, timeout=10)
+    answer = httpx.post(f"{url}/lounge/rooms/open", json={"room": "friday", "title": "Friday night"}, timeout=10)
     assert 200 == answer.status_code, answer.text
     return str(answer.json()["key"])

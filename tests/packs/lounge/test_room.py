@@ -195,23 +195,23 @@ def test_words_that_a_room_does_not_want_are_refused_and_not_shown(key: str, gue
 
 
 def test_a_room_is_opened_once_and_its_key_is_in_the_answer_only(work: Any, key: str, url: str) -> None:
-    again = httpx.post(f"{url}/lounge/open", json={"room": "friday", "title": "Mine"}, timeout=10)
+    again = httpx.post(f"{url}/lounge/rooms/open", json={"room": "friday", "title": "Mine"}, timeout=10)
     assert (409, "there is a room friday already") == (again.status_code, again.json()["message"])
     with work.read() as facts:
         assert not [fact for fact in facts.scan(()) if key in str(fact)]
 
 
 @pytest.mark.parametrize(
-    "given", [{}, [], {"room": "a"}, {"room": "A b", "title": "x"}, {"room": "open", "title": "x"},
+    "given", [{}, [], {"room": "a"}, {"room": "A b", "title": "x"}, {"room": "a", "title": "x" * 81},
               {"room": 1, "title": 2}, {"room": "a", "title": "x", "more": 1}]
 )  # fmt: skip
 def test_what_opens_no_room_is_said(url: str, given: Any) -> None:
-    assert 400 == httpx.post(f"{url}/lounge/open", json=given, timeout=10).status_code
+    assert 400 == httpx.post(f"{url}/lounge/rooms/open", json=given, timeout=10).status_code
 
 
 def test_a_title_has_bounds_and_a_body_too(url: str) -> None:
-    assert 409 == httpx.post(f"{url}/lounge/open", json={"room": "a", "title": " "}, timeout=10).status_code
-    assert 413 == httpx.post(f"{url}/lounge/open", content=b"x" * 5000, timeout=10).status_code
+    assert 409 == httpx.post(f"{url}/lounge/rooms/open", json={"room": "a", "title": " "}, timeout=10).status_code
+    assert 413 == httpx.post(f"{url}/lounge/rooms/open", content=b"x" * 5000, timeout=10).status_code
 
 
 def test_the_transactions_are_not_offered_to_strangers(url: str, key: str) -> None:

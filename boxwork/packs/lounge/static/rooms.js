@@ -15,7 +15,7 @@ $("open").onsubmit = async (event) => {
   event.preventDefault();
   fault.hidden = true;
   try {
-    const answer = await fetch(`${base}/lounge/open`, {
+    const answer = await fetch(`${base}/lounge/rooms/open`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ room: name.value, title: title.value }),
