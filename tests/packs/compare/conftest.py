@@ -35,7 +35,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with boxwork.open(tmp_path_factory.mktemp("node") / "data") as node:
+    # Each worker imports scikit-learn, which takes longer than what is trained here.
+    with boxwork.open(tmp_path_factory.mktemp("node") / "data", settings={"derive.processes": 1}) as node:
         yield node
 
 

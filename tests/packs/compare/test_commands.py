@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 BOXWORK = Path(sys.executable).parent / "boxwork"
-PLAN = '[[model]]\nkind = "tree"\n[[model]]\nkind = "xgboost"\nparams = {n_estimators = 10}\n'
+PLAN = '[[model]]\nkind = "tree"\n[[model]]\nkind = "naive_bayes"\n'
+
+# Each worker imports scikit-learn, which takes longer than what is trained here.
+ONE_WORKER = ("--set", "derive.processes=1")
 
 Run = Callable[..., tuple[int, str]]
 
@@ -27,7 +30,9 @@ def boxwork(tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
 
     def run(*words: str) -> tuple[int, str]:
-        done = subprocess.run([BOXWORK, "compare", *words], cwd=folder, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(
+            [BOXWORK, "compare", *words, *ONE_WORKER], cwd=folder, capture_output=True, text=True, timeout=100
+        )
         return done.returncode, " ".join((done.stdout + done.stderr).split()) if "--json" not in words else done.stdout
 
     assert (0, "b.csv: boxwork compare run b.csv --target cancelled") == run("sample", "b.csv", "--rows", "1500")
@@ -53,7 +58,7 @@ def test_a_run_tells_the_report_the_alarm_and_the_leaderboard(first: str) -> Non
     assert "! The column refund alone predicts cancelled" in first
     assert 'drop = ["refund"] under [clean]' in first
     assert "dummy" in first
-    assert "computed 12: clean, split, alarms, train tree, train xgboost (n_estimators=10), train dummy" in first
+    assert "computed 12: clean, split, alarms, train tree, train naive_bayes, train dummy" in first
 
 
 def test_one_changed_parameter_reruns_one_training_and_says_so(boxwork: Run, first: str) -> None:
@@ -66,7 +71,7 @@ def test_what_was_compared_is_listed_and_shown(boxwork: Run, first: str) -> None
     (code, told), shown = boxwork("list"), data(boxwork, "show", "b", "--number", "1")
     assert 0 == code
     assert "refund" in told
-    assert {"tree", "xgboost (n_estimators=10)", "dummy"} == {row["name"] for row in shown["board"]["rows"]}
+    assert {"tree", "naive_bayes", "dummy"} == {row["name"] for row in shown["board"]["rows"]}
     code, told = boxwork("show", "b", "--number", "1", "--columns")
     assert (0, True) == (code, "the same value in every row" in told)
 
@@ -86,7 +91,7 @@ def test_wrong_rows_are_listed(boxwork: Run, first: str) -> None:
     assert 0 == code
     assert "more: --limit 0" in told
     code, told = boxwork("wrong", "b", "oak")
-    assert (1, True) == (code, "b has no model 'oak'; it has tree, xgboost (n_estimators=10), dummy" in told)
+    assert (1, True) == (code, "b has no model 'oak'; it has tree, naive_bayes, dummy" in told)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +99,6 @@ def test_wrong_rows_are_listed(boxwork: Run, first: str) -> None:
     [
         (("run", "no.csv", "--target", "y"), "the table no.csv cannot be read: No such file"),
         (("run", "b.csv"), "say what is predicted: --target COLUMN"),
-        (
-            ("run", "b.csv", "--target", "cancelled", "--drop", "prize"),
-            "there is no column 'prize'; the table has booking",
-        ),
         (("run", "b.csv", "--target", "cancelled", "--plan", "no.toml"), "the plan no.toml cannot be read"),
         (("sample", "b.csv"), "b.csv cannot be written: File exists"),
         (("sample", "c.csv", "--rows", "3"), "a sample has 1,000 to 10,000,000 rows, not 3"),
