@@ -1,1 +1,1 @@
-"""Rooms over WebSocket, and over server-sent events where there is none."""
+"""Rooms over WebSocket."""
