@@ -95,7 +95,6 @@ def test_a_hot_answer_is_whole_and_named(hot_server: Server) -> None:
     [
         b"Host: 127.0.0.1\r\nRange: bytes=0-3\r\n",
         b"Host: 127.0.0.1\r\nConnection: close\r\n",
-        b"Host: 127.0.0.1\r\nConnection: Keep-Alive, Upgrade\r\nUpgrade: websocket\r\n",
         b"Host: 127.0.0.1\r\nX-Request-Id: mine\r\n",
         b"Host: 127.0.0.1\r\nContent-Length: 0\r\n",
         b"Host: 127.0.0.1\r\nIf-None-Match: *\r\n",
@@ -107,6 +106,15 @@ def test_what_is_not_plain_takes_the_long_way(hot_server: Server, block: bytes) 
         raw.sendall(b"GET /hot HTTP/1.1\r\n" + block + b"\r\n")
         status, headers, body = answer(raw)
         assert (status, headers["x-way"], body) == (200, "long", BODY)
+
+
+def test_who_wants_to_speak_websocket_is_heard_by_who_does(hot_server: Server) -> None:
+    block = b"Host: 127.0.0.1\r\nConnection: Keep-Alive, Upgrade\r\nUpgrade: websocket\r\n"
+    assert judge(block) is None
+    with connect(hot_server) as raw:
+        raw.sendall(b"GET /hot HTTP/1.1\r\n" + block + b"\r\n")
+        status, _, body = answer(raw)
+        assert (status, b"Sec-WebSocket-Key" in body) == (400, True)
 
 
 @pytest.mark.parametrize(

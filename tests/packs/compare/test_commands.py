@@ -24,14 +24,14 @@ Run = Callable[..., tuple[int, str]]
 def boxwork(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """`boxwork compare …` in a folder of its own; how it ended, and what it said."""
     folder = tmp_path_factory.mktemp("commands")
-    (folder / "plan.toml").write_text("resamples = 100\n" + PLAN)
+    (folder / "plan.toml").write_text("resamples = 100\n" + PLAN, "utf-8")
     (folder / "deeper.toml").write_text(
         "resamples = 100\n" + PLAN.replace('"tree"', '"tree"\nname = "tree"\nparams = {max_depth = 3}', 1)
     )
 
     def run(*words: str) -> tuple[int, str]:
         done = subprocess.run(
-            [BOXWORK, "compare", *words, *ONE_WORKER], cwd=folder, capture_output=True, text=True, timeout=100
+            [BOXWORK, "compare", *words, *ONE_WORKER], cwd=folder, capture_output=True, encoding="utf-8", timeout=100
         )
         return done.returncode, " ".join((done.stdout + done.stderr).split()) if "--json" not in words else done.stdout
 

@@ -122,7 +122,7 @@ def test_wrong_rows_are_named_by_their_number_in_the_raw_table(
     work: Any, table: Path, compared: dict[str, Any]
 ) -> None:
     wrong = Outlook(work).wrong("bookings", "dummy")
-    lines = table.read_text().splitlines()
+    lines = table.read_text("utf-8").splitlines()
     assert len(wrong) > 50
     assert {("yes", "no")} == {(row["true"], row["predicted"]) for row in wrong}
     assert {"yes"} == {lines[row["row"]].split(",")[-1] for row in wrong}

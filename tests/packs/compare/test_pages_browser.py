@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from boxwork.testing.served import served
 
@@ -60,6 +59,8 @@ def test_from_the_list_to_the_lineage_of_a_model_by_keyboard(open_page: Any, url
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_are_for_everybody_and_fit_a_phone(open_page: Any, url: str, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
     page = open_page(timeout_s=30, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     for path in ("/compare", "/compare/bookings", "/compare/bookings/1/model/tree"):
         page.goto(url + path)

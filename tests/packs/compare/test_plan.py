@@ -31,7 +31,7 @@ name = "mine"
 
 def plan(tmp_path: Path, text: str) -> Plan:
     path = tmp_path / "plan.toml"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     return settled(read(path))
 
 

@@ -66,7 +66,7 @@ def test_names_of_columns_and_models_are_no_html(work: Any, client: httpx.Client
     bad = "<b>bad</b>"
     path = tmp_path / "hostile.csv"
     rows = "".join(f"{at % 5},{'<i>x' if at % 2 else '<i>y'}\n" for at in range(200))
-    path.write_text(f"n,{bad}\n{rows}")
+    path.write_text(f"n,{bad}\n{rows}", "utf-8")
     plan = plan_of(target=bad, clean={"duplicates": False}, model=[{"kind": "tree", "name": "<u>t</u>"}])
     work.part("compare").run(path, plan)
     for page in ("/compare", "/compare/hostile", "/compare/hostile/1/model/%3Cu%3Et%3C%2Fu%3E"):

@@ -28,9 +28,9 @@ def test_times_are_taken_once(folder: Path) -> None:
 
 def test_what_is_no_file_of_times_is_not_believed(folder: Path) -> None:
     folder.mkdir()
-    (folder / "long").write_text("1" * 100_000)
-    (folder / "list").write_text("[1]")
-    (folder / "torn").write_text('{"fit": ')
+    (folder / "long").write_text("1" * 100_000, "utf-8")
+    (folder / "list").write_text("[1]", "utf-8")
+    (folder / "torn").write_text('{"fit": ', "utf-8")
     assert [None, None, None] == [stopwatch.take(name) for name in ("long", "list", "torn")]
 
 
@@ -43,7 +43,7 @@ def test_times_that_nobody_took_go_after_a_day(folder: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_loses_times_and_nothing_else(folder: Path) -> None:
-    folder.write_text("a file stands in the way")
+    folder.write_text("a file stands in the way", "utf-8")
     stopwatch.tell("run", {"fit": 1}, [])
     assert None is stopwatch.take("run")
 

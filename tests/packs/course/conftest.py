@@ -39,9 +39,9 @@ class Stage:
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace a text that is there in a file of the course."""
         file = self.folder / path
-        text = file.read_text()
+        text = file.read_text("utf-8")
         assert old in text
-        file.write_text(text.replace(old, new))
+        file.write_text(text.replace(old, new), "utf-8")
 
     def publish(self, why: str = "a reason") -> dict[str, Any]:
         told: dict[str, Any] = self.office.publish(self.folder, by="ada", why=why)

@@ -35,7 +35,7 @@ def beside(tmp_path: Path) -> Any:
 
     def run(*words: str) -> tuple[int, str]:
         command = [BOXWORK, "--data", str(tmp_path / "data"), "course", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -49,7 +49,7 @@ def test_a_course_is_written_checked_published_edited_and_put_back(boxwork: Any,
     code, told = boxwork("publish", str(folder), "--reason", "the first")
     assert (0, True) == (code, "19 of 19 pages were built\n" in told)
     venue = folder / "pages" / "venue.md"
-    venue.write_text(venue.read_text().replace("level", "even"))
+    venue.write_text(venue.read_text("utf-8").replace("level", "even"), "utf-8")
     code, told = boxwork("publish", str(folder), "--reason", "a word", "--json")
     first = json.loads(told)
     assert (0, ["page/venue"], 2) == (code, first["rebuilt"], first["version"])
@@ -58,7 +58,7 @@ def test_a_course_is_written_checked_published_edited_and_put_back(boxwork: Any,
     assert [(2, "a word"), (1, "the first")] == [(row["number"], row["why"]) for row in rows]
     code, told = boxwork("restore", NAME, rows[1]["tree"][:16], "--json")
     assert (0, 3, []) == (code, json.loads(told)["version"], json.loads(told)["rebuilt"])
-    venue.write_text("no head")
+    venue.write_text("no head", "utf-8")
     code, told = boxwork("check", str(folder))
     assert code != 0
     assert "pages/venue.md: it has no head" in told

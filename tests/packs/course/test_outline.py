@@ -28,9 +28,9 @@ def mistakes(folder: Path) -> list[str]:
 
 
 def change(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
+    text = path.read_text("utf-8")
     assert old in text
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), "utf-8")
 
 
 def test_the_sample_is_a_course_of_five_days_that_is_still_to_come(folder: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_mistake_is_told_with_its_file_and_what_to_do(folder: Path, file: str,
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:
     change(folder / "sessions/merge.md", "day = 2", "day = 6")
     change(folder / "sessions/order.md", '"Hall"', "Hall")
-    (folder / "pages" / "Where.md").write_text('+++\ntitle = "x"\n+++\n')
+    (folder / "pages" / "Where.md").write_text('+++\ntitle = "x"\n+++\n', "utf-8")
     (folder / "pages" / "broken.md").write_bytes(b"\xff\xfe")
     assert ["pages/Where.md", "pages/broken.md", "sessions/merge.md", "sessions/order.md"] == sorted(
         one.split(":")[0] for one in mistakes(folder)
@@ -111,10 +111,10 @@ def test_a_folder_without_a_course_says_where_to_get_one(tmp_path: Path) -> None
 
 
 def test_times_are_local_ones_also_when_summer_begins_within_the_course(folder: Path) -> None:
-    text = (folder / "course.md").read_text()
+    text = (folder / "course.md").read_text("utf-8")
     start = text.index("[[days]]")
     days = "[[days]]\ndate = 2027-03-27\n[[days]]\ndate = 2027-03-28\n"
-    (folder / "course.md").write_text(text[:start] + days + text[text.index("[[speakers]]") :])
+    (folder / "course.md").write_text(text[:start] + days + text[text.index("[[speakers]]") :], "utf-8")
     for path in (folder / "sessions").iterdir():
         change(path, "day = ", "day = 1 # ")
     course = checked(*gather(folder, 1024 * 1024))

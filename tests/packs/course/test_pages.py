@@ -27,7 +27,7 @@ def test_a_title_builds_the_pages_that_name_it_and_no_other(stage: Any) -> None:
 
 
 def test_a_new_page_stands_in_every_navigation(stage: Any) -> None:
-    (stage.folder / "pages" / "food.md").write_text('+++\ntitle = "Food"\n+++\n\nSoup.\n')
+    (stage.folder / "pages" / "food.md").write_text('+++\ntitle = "Food"\n+++\n\nSoup.\n', "utf-8")
     told = stage.publish()
     assert (20, 20) == (told["pages"], len(told["rebuilt"]))
 

@@ -119,7 +119,7 @@ def test_the_bytes_of_a_closed_handout_lie_under_no_other_address(site: Site) ->
 
 
 def test_a_file_that_no_session_hands_out_is_not_handed_out(site: Site) -> None:
-    (site.stage.folder / "materials" / "notes.md").write_text("for speakers only")
+    (site.stage.folder / "materials" / "notes.md").write_text("for speakers only", "utf-8")
     site.stage.publish()
     assert 404 == site.get(f"{COURSE}/materials/notes.md").status_code
     assert 404 == site.get(f"{COURSE}/materials/materials.json").status_code

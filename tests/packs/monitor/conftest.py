@@ -23,7 +23,7 @@ class Stage:
     def __init__(self, root: Path, book: str) -> None:
         self.root = root
         self.book = root / "monitor.toml"
-        self.book.write_text(book)
+        self.book.write_text(book, "utf-8")
         self.clock = FakeClock()
         self.open()
 
@@ -57,7 +57,7 @@ class Stage:
         self.rounds.settle()
 
     def write(self, book: str) -> None:
-        self.book.write_text(book)
+        self.book.write_text(book, "utf-8")
         if self.rounds._read_book():
             self.rounds._take(self.rounds.book, self.monitor.mirror)
 

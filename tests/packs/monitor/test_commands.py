@@ -30,7 +30,7 @@ plugin = ["/bin/sh", "-c", "echo 'QUEUE WARNING - 12 | waiting=12;10;20'; exit 1
 @pytest.fixture
 def book(tmp_path: Path) -> Path:
     path = tmp_path / "monitor.toml"
-    path.write_text(BOOK)
+    path.write_text(BOOK, "utf-8")
     return path
 
 
@@ -42,7 +42,7 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
 
 def test_a_book_is_checked_with_line_and_remedy(book: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (0, 2) == ((answer := call(capsys, "monitor", "check", str(book)))[0], answer[1]["checks"])
-    book.write_text(BOOK + "atempts = 2\n")
+    book.write_text(BOOK + "atempts = 2\n", "utf-8")
     code, said = call(capsys, "monitor", "check", str(book))
     assert (1, "monitor.book") == (code, said["error"])
     assert f"{book}: line 12: checks.queue has no 'atempts': it has http, " in said["message"]

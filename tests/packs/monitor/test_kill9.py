@@ -46,7 +46,7 @@ url = "{url}/hook"
 class Server:
     def __init__(self, root: Path, book: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(root / "data"), str(book)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SERVER, str(root / "data"), str(book)], stdout=subprocess.PIPE, encoding="utf-8"
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
@@ -67,7 +67,7 @@ def test_a_killed_monitor_goes_on_where_it_was(tmp_path: Path) -> None:
     note, book = tmp_path / "runs", tmp_path / "monitor.toml"
     with service() as web:
         web.paths = {"/web": (500, b""), "/other": (500, b"")}
-        book.write_text(BOOK.format(url=web.url, note=note))
+        book.write_text(BOOK.format(url=web.url, note=note), "utf-8")
         first = Server(tmp_path, book)
         try:
             until(lambda: len(first.ask("/monitor/state")["incidents"]) == 2)
@@ -78,7 +78,7 @@ def test_a_killed_monitor_goes_on_where_it_was(tmp_path: Path) -> None:
             window = first.ask("/monitor/silences", {"checks": "later-*", "minutes": 60, "who": "ada", "why": "x"})
         finally:
             first.kill()
-            for line in note.read_text().split() if note.exists() else []:
+            for line in note.read_text("utf-8").split() if note.exists() else []:
                 os.killpg(int(line), signal.SIGKILL)  # what it ran is not ours to leave behind
 
         second = Server(tmp_path, book)
@@ -94,7 +94,7 @@ def test_a_killed_monitor_goes_on_where_it_was(tmp_path: Path) -> None:
             web.paths = {}
             until(lambda: not second.ask("/monitor/state")["incidents"])
             until(lambda: len(web.posted) == 4)
-            assert 1 == len(note.read_text().split())  # the runbook was not run a second time
+            assert 1 == len(note.read_text("utf-8").split())  # the runbook was not run a second time
             events = [json.loads(body)["event"] for _, body in web.posted]
             assert {"opened": 2, "resolved": 2} == {word: events.count(word) for word in set(events)}
             assert len(second.ask("/monitor/checks/web")["history"]) >= 4

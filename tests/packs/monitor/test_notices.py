@@ -42,9 +42,11 @@ class Place:
     def __init__(self, root: Path, receiver: Service, hook: str = "", give_up_s: float = 60) -> None:
         self.receiver, self.paged = receiver, root / "paged"
         secret = root / "secret"
-        secret.write_text("open sesame\n")
+        secret.write_text("open sesame\n", "utf-8")
         text = BOOK.format(url=receiver.url, secret=secret, paged=self.paged, give_up_s=give_up_s)
-        (root / "monitor.toml").write_text(text.replace(f"{receiver.url}/hook", hook or f"{receiver.url}/hook"))
+        (root / "monitor.toml").write_text(
+            text.replace(f"{receiver.url}/hook", hook or f"{receiver.url}/hook"), "utf-8"
+        )
         self.root = root
         self.open()
 
@@ -78,8 +80,10 @@ def test_a_storm_is_told_once_when_it_begins_and_once_when_it_ends(tmp_path: Pat
         opened, resolved = place.heard
         assert "opened" == opened[0]
         assert ("resolved", 8) == resolved
-        until(lambda: len(place.paged.read_text().splitlines()) >= 2)
-        assert ["opened", "resolved"] == [json.loads(line)["event"] for line in place.paged.read_text().splitlines()]
+        until(lambda: len(place.paged.read_text("utf-8").splitlines()) >= 2)
+        assert ["opened", "resolved"] == [
+            json.loads(line)["event"] for line in place.paged.read_text("utf-8").splitlines()
+        ]
         headers, body = receiver.posted[0]
         stamp, seal = (part.partition("=")[2] for part in headers["boxwork-signature"].split(","))
         assert hmac.new(b"open sesame", f"{stamp}.".encode() + body, hashlib.sha256).hexdigest() == seal

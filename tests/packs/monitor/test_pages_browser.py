@@ -59,7 +59,7 @@ class Place:
 def place(tmp_path: Path) -> Iterator[Place]:
     book = tmp_path / "monitor.toml"
     with service() as web:
-        book.write_text(BOOK.replace("{url}", web.url))
+        book.write_text(BOOK.replace("{url}", web.url), "utf-8")
         settings = {"monitor.book": str(book), "monitor.book_poll_s": 0.1}
         with boxwork.open(tmp_path / "data", settings=settings) as work, served(work) as server:
             made = Place(work, server.url, web)
@@ -140,7 +140,7 @@ def test_maintenance_is_begun_and_ended_and_a_bad_book_is_told(place: Place, pag
     page.locator("#windows button").click()
     page.locator(".ask button", has_text="End it").click()
     page.locator(".incident h2", has_text="queue failed").wait_for()
-    place.book.write_text(place.book.read_text() + "[checks.x]\ntpc = 1\n")  # type: ignore[attr-defined]
+    place.book.write_text(place.book.read_text("utf-8") + "[checks.x]\ntpc = 1\n", "utf-8")  # type: ignore[attr-defined]
     page.locator("#mistakes li", has_text="checks.x has no 'tpc'").wait_for()
     assert fits(page)
 

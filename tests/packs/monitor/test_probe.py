@@ -114,7 +114,7 @@ def test_a_certificate_is_looked_at(tmp_path: Path, days: float, verify: bool, w
 
 def test_a_plugin_is_a_process_with_a_limit(tmp_path: Path) -> None:
     plugin = tmp_path / "check_queue"
-    plugin.write_text("#!/bin/sh\necho \"QUEUE CRITICAL - $1 waiting | 'in queue'=$1;10;20\"\nexit 2\n")
+    plugin.write_text("#!/bin/sh\necho \"QUEUE CRITICAL - $1 waiting | 'in queue'=$1;10;20\"\nexit 2\n", "utf-8")
     plugin.chmod(0o755)
     found = ask(plugin=[str(plugin), "42"])
     assert ("critical", "QUEUE CRITICAL - 42 waiting") == (found.word, found.text)

@@ -18,7 +18,7 @@ def run(*command: str, limit_s: float = 10, given: bytes = b"") -> process.Ended
 def is_alive(number: int) -> bool:
     """Does it run; a zombie does not."""
     try:
-        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{number}/stat").read_text("utf-8").rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -56,7 +56,7 @@ def test_at_the_limit_the_whole_group_is_ended(tmp_path: Path) -> None:
     )
     assert ended.timed_out
     assert time.monotonic() - began < 5
-    assert gone(int(note.read_text()))
+    assert gone(int(note.read_text("utf-8")))
 
 
 def test_what_it_leaves_behind_with_its_output_open_is_ended_too(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_what_it_leaves_behind_with_its_output_open_is_ended_too(tmp_path: Path)
     ended = run("/bin/sh", "-c", f"sleep 60 & echo $! > {note}; echo done")
     assert (0, b"done\n") == (ended.code, ended.output)
     assert time.monotonic() - began < 5
-    assert gone(int(note.read_text()))
+    assert gone(int(note.read_text("utf-8")))
 
 
 def test_endless_output_is_cut_and_does_not_fill_the_memory() -> None:
@@ -78,11 +78,11 @@ def test_whoever_leaves_takes_it_along(tmp_path: Path) -> None:
 
     async def leave() -> None:
         task = asyncio.ensure_future(process.run(["/bin/sh", "-c", f"echo $$ > {note}; exec sleep 60"], 60))
-        while not (note.exists() and note.read_text()):
+        while not (note.exists() and note.read_text("utf-8")):
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(leave())
-    assert gone(int(note.read_text()))
+    assert gone(int(note.read_text("utf-8")))

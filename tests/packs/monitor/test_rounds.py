@@ -36,7 +36,7 @@ class Place:
 
     def write(self, text: str) -> None:
         half = self.root / "half"
-        half.write_text(text)
+        half.write_text(text, "utf-8")
         half.replace(self.path)
 
     def open(self) -> Any:
@@ -171,7 +171,7 @@ def test_a_second_process_of_the_same_directory_waits_and_takes_over(
             until(lambda: place.monitor.roster.revision > 1)
             with subprocess.Popen(
                 [sys.executable, "-c", OTHER, str(place.data), str(place.path)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
             ) as other:  # fmt: skip
                 try:
 
@@ -203,4 +203,6 @@ def test_the_rounds_begin_with_the_server_and_end_with_the_node(tmp_path: Path) 
 
         until(lambda: state()["counts"]["critical"] == 2)
         until(lambda: len(state()["incidents"]) == 2)
-    assert not any(thread.name == "boxwork-monitor" for thread in threading.enumerate())
+        thread = place.rounds._thread
+        assert thread in threading.enumerate()
+    assert thread not in threading.enumerate()

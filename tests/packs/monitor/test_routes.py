@@ -50,7 +50,7 @@ class Asked:
 @pytest.fixture
 def asked(tmp_path: Path) -> Iterator[Asked]:
     book = tmp_path / "monitor.toml"
-    book.write_text(BOOK)
+    book.write_text(BOOK, "utf-8")
     with boxwork.open(tmp_path / "data", settings={"monitor.book": str(book)}) as work, served(work) as server:
         made = Asked(server.url)
         until(lambda: any(one["checks"] == 2 for one in made("/monitor/state")[1]["incidents"]))

@@ -46,7 +46,7 @@ class Place:
         self.root, self.port = root, free_port()
         self.note = root / "pid"
         self.script = root / "start"
-        self.script.write_text(START.format(python=sys.executable, port=self.port, note=self.note))
+        self.script.write_text(START.format(python=sys.executable, port=self.port, note=self.note), "utf-8")
         self.script.chmod(0o755)
         self.book = root / "monitor.toml"
         self.write(f'"{self.script}"')
@@ -57,7 +57,7 @@ class Place:
 
     def write(self, command: str) -> None:
         half = self.root / "half"
-        half.write_text(BOOK.format(port=self.port, command=command))
+        half.write_text(BOOK.format(port=self.port, command=command), "utf-8")
         half.replace(self.book)
 
     def incident(self, number: int, state: str) -> Any:
@@ -69,7 +69,7 @@ class Place:
 
     def kill(self) -> None:
         if self.note.exists():
-            os.kill(int(self.note.read_text()), signal.SIGKILL)
+            os.kill(int(self.note.read_text("utf-8")), signal.SIGKILL)
             self.note.unlink()
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ def test_a_runbook_that_does_not_help_stops_after_its_tries_and_says_so(place: P
 
 def test_a_runbook_that_hangs_is_stopped_and_one_that_is_acknowledged_does_not_run(place: Place) -> None:
     place.write('"/bin/sleep", "60"')
-    place.book.write_text(place.book.read_text().replace("timeout_s = 30", "timeout_s = 0.3"))
+    place.book.write_text(place.book.read_text("utf-8").replace("timeout_s = 30", "timeout_s = 0.3"), "utf-8")
     place.monitor.start()
     until(lambda: (one := place.monitor.mirror.incidents.get(1)) is not None and one.runs)
     place.monitor.acknowledge(1, who="ada", note="")
@@ -136,8 +136,8 @@ def test_a_runbook_that_hangs_is_stopped_and_one_that_is_acknowledged_does_not_r
 
 
 def test_it_runs_no_more_often_than_it_may_within_an_hour(place: Place) -> None:
-    text = place.book.read_text().replace("times_an_hour = 3", "times_an_hour = 1")
-    place.book.write_text(text.replace(json.dumps(str(place.script)), '"/bin/false"'))
+    text = place.book.read_text("utf-8").replace("times_an_hour = 3", "times_an_hour = 1")
+    place.book.write_text(text.replace(json.dumps(str(place.script)), '"/bin/false"'), "utf-8")
     place.monitor.start()
     until(lambda: place.monitor.rounds.runbooks.held)
     assert {"web": "it has run 1 times within an hour"} == place.monitor.rounds.runbooks.held

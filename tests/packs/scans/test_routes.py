@@ -109,7 +109,7 @@ def test_a_scan_in_a_folder_is_listed_where_it_lies(work: Any, tmp_path: Path, f
     folder = tmp_path / "rooms"
     folder.mkdir()
     (folder / "hall.USDZ").write_bytes(flat)
-    (folder / "notes.txt").write_text("no scan")
+    (folder / "notes.txt").write_text("no scan", "utf-8")
     list(work.inventory.scan(folder))
     found = work.part("scans").listed()
     assert ["hall.USDZ"] == [scan.name for scan in found]

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from boxwork.clock import SECOND_NS
+from boxwork.live import limits as live_limits
 from boxwork.pulse import Pulse
 from boxwork.pulse.watch import Watch
 from boxwork.serve.http import asgi
@@ -32,7 +33,7 @@ class Work:
         self.pulse = pulse
         self.alarms = Watch(pulse, "slow feed: p99(feed) > 50us over 5s", "lost(path) > 0")
         self.clock = pulse.clock
-        self.settings = merge(SETTINGS, environment={})
+        self.settings = merge((*SETTINGS, *live_limits.SETTINGS), environment={})
 
 
 @pytest.fixture
