@@ -28,7 +28,10 @@ DESCRIBED: dict[tuple[str, str], dict[str, Any]] = {
     ("/compare/{name}/wrong.json", "get"): {
         "path": {"name": NAME},
         "parameters": [
-            {**_query("model", {"type": "string", "maxLength": 80}, "by its name on the board"), "required": True},
+            {
+                **_query("model", {"type": "string", "minLength": 1, "maxLength": 80}, "by its name on the board"),
+                "required": True,
+            },
             _query("number", NUMBER, "of the run; without it the newest"),
         ],
         "responses": _answer(
