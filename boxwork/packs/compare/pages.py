@@ -26,7 +26,8 @@ def list_page(request: Request, outlook: Any) -> Response:
     empty = (
         '<div class="card empty"><h2>Nothing was compared yet</h2>'
         '<p class="quiet">Take a table of your own, or a made-up one:</p>'
-        "<pre>boxwork compare sample bookings.csv\nboxwork compare run bookings.csv --target cancelled</pre></div>"
+        '<pre tabindex="0">boxwork compare sample bookings.csv\n'
+        "boxwork compare run bookings.csv --target cancelled</pre></div>"
     )
     about = "Models and frameworks on one table, by F1 and accuracy. What did not change is not trained again."
     return page(request, "Compare", head("", "Compare", about) + f'<div class="cards">{cards or empty}</div>')

@@ -57,7 +57,7 @@ def list_page(request: Request, scans: list[Scan]) -> Response:
     cards = "".join(_card(base, scan) for scan in scans)
     empty = (
         '<div class="card empty"><h2>No scan yet</h2><p class="quiet">Send one above, or make some to try:</p>'
-        "<pre>boxwork scans sample\nboxwork scans add samples/flat.usdz samples/room-mesh.usdz</pre></div>"
+        '<pre tabindex="0">boxwork scans sample\nboxwork scans add samples/flat.usdz samples/room-mesh.usdz</pre></div>'
     )
     accept = ",".join(SUFFIXES)
     send = (
