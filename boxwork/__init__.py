@@ -36,6 +36,7 @@ _EXPORTS = {
     "Pack": "boxwork.pack",
     "Page": "boxwork.pack",
     "Rooms": "boxwork.live.offer",
+    "Elsewhere": "boxwork.serve.elsewhere",
     "BoxworkError": "boxwork.errors",
     "errors": "boxwork.errors",
 }
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from boxwork.live.offer import Rooms as Rooms
     from boxwork.pack import Pack as Pack
     from boxwork.pack import Page as Page
+    from boxwork.serve.elsewhere import Elsewhere as Elsewhere
     from boxwork.serve.http import asgi as asgi
     from boxwork.settings import Setting as Setting
     from boxwork.transactions import Transaction as Transaction

@@ -5,17 +5,13 @@ Both counters take the same calls and answer with the same plain values.
 
 from __future__ import annotations
 
-import json
-import ssl
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
-from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import msgspec
 
-from boxwork import errors
+from boxwork import Elsewhere, errors
 from boxwork.packs.fleet import protocol
 from boxwork.packs.fleet.admission import token_of
 from boxwork.packs.fleet.conductor import Conductor
@@ -106,81 +102,56 @@ class There:
 
     def __init__(self, work: Any, url: str) -> None:
         self.work = work
-        self.url = url.rstrip("/")
-        # It is this machine, or one that was named: no proxy of the environment stands in between.
-        self._opener = build_opener(ProxyHandler({}), HTTPSHandler(context=_believing(work)))
+        self._server = Elsewhere(work, url, PATIENCE_S, OrderRefused)
 
     def state(self) -> Any:
-        return self._ask("/fleet/state")
+        return self._server.ask("/fleet/state")
 
     def hosts(self, words: str, only: str) -> Any:
-        return self._ask(f"/fleet/hosts.json?{urlencode({'q': words, 'only': only})}")
+        return self._server.ask(f"/fleet/hosts.json?{urlencode({'q': words, 'only': only})}")
 
     def host(self, host: str) -> Any:
-        return self._ask(f"/fleet/about/{quote(host, safe='')}")
+        return self._server.ask(f"/fleet/about/{quote(host, safe='')}")
 
     def version(self, number: int) -> Any:
-        return self._ask(f"/fleet/versions/{number}")
+        return self._server.ask(f"/fleet/versions/{number}")
 
     def difference(self, old: int, new: int) -> Any:
-        return self._ask(f"/fleet/versions/{new}?against={old}")
+        return self._server.ask(f"/fleet/versions/{new}?against={old}")
 
     def history(self) -> Any:
-        return self._ask("/fleet/history")
+        return self._server.ask("/fleet/history")
 
     def check(self) -> Any:
-        return self._ask("/fleet/source", {})
+        return self._server.ask("/fleet/source", {})
 
     def publish(self, folder: Path, author: str, reason: str) -> Any:
         template = self.work.put_tree(folder).ref
-        return self._ask("/fleet/versions", {"template": template, "author": author, "reason": reason})
+        return self._server.ask("/fleet/versions", {"template": template, "author": author, "reason": reason})
 
     def override(self, scope: str, values: dict[str, str], who: str, why: str) -> Any:
-        return self._ask("/fleet/overrides", {"scope": scope, "values": values, "who": who, "why": why})
+        return self._server.ask("/fleet/overrides", {"scope": scope, "values": values, "who": who, "why": why})
 
     def unset(self, scope: str, columns: list[str], who: str, why: str) -> Any:
-        return self._ask("/fleet/overrides/unset", {"scope": scope, "columns": columns, "who": who, "why": why})
+        return self._server.ask("/fleet/overrides/unset", {"scope": scope, "columns": columns, "who": who, "why": why})
 
     def keys(self) -> Any:
-        return self._ask("/fleet/keys")
+        return self._server.ask("/fleet/keys")
 
     def new_key(self, who: str, why: str) -> Any:
-        return self._ask("/fleet/keys", {"who": who, "why": why})
+        return self._server.ask("/fleet/keys", {"who": who, "why": why})
 
     def retire_key(self, key: str, who: str, why: str, anyway: bool, grace_s: float | None) -> Any:
         order = {"key": key, "who": who, "why": why, "anyway": anyway}
-        return self._ask("/fleet/keys/retire", order if grace_s is None else {**order, "grace_s": grace_s})
+        return self._server.ask("/fleet/keys/retire", order if grace_s is None else {**order, "grace_s": grace_s})
 
     def start(self, version: int, who: str, why: str, plan: dict[str, object], only: str = "") -> Any:
-        return self._ask("/fleet/rollouts", {"version": version, "who": who, "why": why, "plan": plan, "only": only})
+        return self._server.ask(
+            "/fleet/rollouts", {"version": version, "who": who, "why": why, "plan": plan, "only": only}
+        )
 
     def steer(self, number: int, action: str, who: str, why: str) -> Any:
-        return self._ask(f"/fleet/rollouts/{number}/{action}", {"who": who, "why": why})
-
-    def _ask(self, path: str, order: Any = None) -> Any:
-        data = None if order is None else msgspec.json.encode(order, enc_hook=str)
-        request = Request(self.url + path, data, {"content-type": "application/json"})
-        try:
-            with self._opener.open(request, timeout=PATIENCE_S) as reply:
-                return json.load(reply)
-        except HTTPError as fault:
-            raise _as_error(fault) from None
-        except (URLError, OSError) as fault:
-            reason = getattr(fault, "reason", fault)
-            raise errors.Busy(
-                f"another process owns the facts, and there is no server at {self.url} ({reason}): give --server URL"
-            ) from None
-
-
-def _believing(work: Any) -> ssl.SSLContext:
-    """This node's own certificate, by whatever name it is called here, or one of the system's authorities."""
-    context = ssl.create_default_context()
-    certificate = work.settings.text("serve.certificate")
-    if certificate:
-        context = ssl.create_default_context(cafile=certificate)
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.check_hostname = False
-    return context
+        return self._server.ask(f"/fleet/rollouts/{number}/{action}", {"who": who, "why": why})
 
 
 class OrderRefused(errors.BoxworkError):
@@ -189,14 +160,6 @@ class OrderRefused(errors.BoxworkError):
     code = "fleet.refused"
     status = 409
     retry = "never"
-
-
-def _as_error(fault: HTTPError) -> errors.BoxworkError:
-    try:
-        told = json.loads(fault.read(64 * 1024))
-        return OrderRefused(str(told["message"]), **dict(told.get("details") or {}))
-    except (ValueError, KeyError, TypeError):
-        return OrderRefused(f"the server answered {fault.code} {fault.reason}")
 
 
 def counter(work: Any, server: str) -> Counter:
@@ -208,9 +171,7 @@ def counter(work: Any, server: str) -> Counter:
         here.fleet.mirror  # noqa: B018 - the first look opens the facts, if nobody else has them
         return here
     except errors.StateInUse:
-        settings = work.settings
-        scheme = "https" if settings.text("serve.certificate") else "http"
-        return There(work, f"{scheme}://{settings.text('serve.host')}:{settings.integer('serve.port')}")
+        return There(work, "")
 
 
 def token(work: Any, host: str, keys: list[Any]) -> str:
