@@ -37,6 +37,7 @@ _EXPORTS = {
     "Page": "boxwork.pack",
     "Rooms": "boxwork.live.offer",
     "Elsewhere": "boxwork.serve.elsewhere",
+    "whole_body": "boxwork.serve.bodies",
     "BoxworkError": "boxwork.errors",
     "errors": "boxwork.errors",
 }
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from boxwork.live.offer import Rooms as Rooms
     from boxwork.pack import Pack as Pack
     from boxwork.pack import Page as Page
+    from boxwork.serve.bodies import whole_body as whole_body
     from boxwork.serve.elsewhere import Elsewhere as Elsewhere
     from boxwork.serve.http import asgi as asgi
     from boxwork.settings import Setting as Setting

@@ -24,7 +24,8 @@ class ClientLeft(Exception):
 class Body:
     """The body of one request, read at most once."""
 
-    def __init__(self, request: Request, bytes_max: int, idle_s_max: float, setting: str) -> None:
+    def __init__(self, request: Request, bytes_max: int, idle_s_max: float, setting: str = "") -> None:
+        """`setting`: what names the limit, if a setting does."""
         self.request = request
         self.bytes_max = bytes_max
         self.idle_s_max = idle_s_max
@@ -71,9 +72,9 @@ class Body:
             yield piece
 
     def _too_large(self, size: int) -> TooLarge:
+        named = f" (setting {self.setting})" if self.setting else ""
         return TooLarge(
-            f"the body has at least {size:,} bytes; the limit is {self.bytes_max:,} (setting {self.setting})",
-            bytes_max=self.bytes_max,
+            f"the body has at least {size:,} bytes; the limit is {self.bytes_max:,}{named}", bytes_max=self.bytes_max
         )
 
 
@@ -81,6 +82,11 @@ def body_of(request: Request, setting: str = "serve.body_bytes_max") -> Body:
     """The body under the limit that `setting` names."""
     settings = request.app.state.work.settings
     return Body(request, settings.integer(setting), settings.number("serve.body_idle_s_max"), setting)
+
+
+async def whole_body(request: Request, bytes_max: int) -> bytes:
+    """A small body, for routes that have a limit of their own.  Raises `TooLarge`, `Timeout`."""
+    return await Body(request, bytes_max, request.app.state.work.settings.number("serve.body_idle_s_max")).whole()
 
 
 async def read_json(request: Request) -> Any:

@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from boxwork import Ref, errors
+from boxwork import Ref, errors, whole_body
 from boxwork.packs.images import described, machine_pages, pages, peers, steps
 from boxwork.packs.images.watching import LOOK_S, Watcher
 from boxwork.packs.images.workshop import Workshop
@@ -110,7 +110,7 @@ class Desk:
 
     async def blobs(self, request: Request) -> Response:
         """`POST /images/peers/blobs`: small blobs as a msgpack list; what is not here, or does not fit, is left out."""
-        body = await _body(request, BLOBS_BYTES_MAX)
+        body = await whole_body(request, BLOBS_BYTES_MAX)
         try:
             refs = [Ref.parse(each) for each in msgspec.json.decode(body, type=described.Refs)]
         except msgspec.DecodeError as reason:
@@ -161,20 +161,11 @@ def _wants_json(request: Request) -> bool:
     return "application/json" in request.headers.get("accept", "")
 
 
-async def _body(request: Request, bytes_max: int) -> bytes:
-    data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > bytes_max:
-            raise errors.TooLarge(f"what is sent to {request.url.path} has at most {bytes_max} bytes")
-    return data
-
-
 async def _order(request: Request, kind: Any) -> Any:
     """The JSON of an order.  A form of another site cannot send this content type without asking first."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise errors.BadInput("send the order as content-type: application/json")
-    data = await _body(request, BODY_BYTES_MAX)
+    data = await whole_body(request, BODY_BYTES_MAX)
     try:
         order = msgspec.json.decode(data or b"{}")
         number = order.get("number") if isinstance(order, dict) else None

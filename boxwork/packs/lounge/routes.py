@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from boxwork import errors
+from boxwork import errors, whole_body
 from boxwork.packs.lounge.described import ROOM
 from boxwork.packs.lounge.keys import lock_of
 from boxwork.packs.lounge.moderation import open_lounge
@@ -111,11 +111,7 @@ class Desk:
 
 async def read_object(request: Request) -> dict[str, Any]:
     """A small body of JSON."""
-    data = b""
-    async for piece in request.stream():
-        data += piece
-        if len(data) > BODY_BYTES_MAX:
-            raise errors.TooLarge(f"a name and a title have up to {BODY_BYTES_MAX} bytes")
+    data = await whole_body(request, BODY_BYTES_MAX)
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as fault:

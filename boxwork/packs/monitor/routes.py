@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from boxwork import errors
+from boxwork import errors, whole_body
 from boxwork.packs.monitor import described, orders, pages
 from boxwork.packs.monitor.outlook import Outlook
 
@@ -95,12 +95,7 @@ async def order_of(request: Request, kind: Any) -> Any:
     """What a person or a program asks for, as `kind`."""
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
         raise errors.BadInput("an order is JSON: send it with content-type application/json")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_BYTES_MAX:
-            raise errors.TooLarge(f"an order has at most {BODY_BYTES_MAX} bytes")
-    return orders.read(bytes(body), kind)
+    return orders.read(await whole_body(request, BODY_BYTES_MAX), kind)
 
 
 def whole(text: str) -> int:

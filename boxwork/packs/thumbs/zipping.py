@@ -12,7 +12,7 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from boxwork import Ref, errors
+from boxwork import Ref, errors, whole_body
 from boxwork.packs.thumbs.album import Album
 
 # Unit: bytes, of the form with the refs: 65 characters each.
@@ -46,11 +46,7 @@ class Outlet(io.RawIOBase):
 
 
 async def zip_reply(request: Request, work: Any, album: Album) -> Response:
-    form = b""
-    async for piece in request.stream():
-        form += piece
-        if len(form) > FORM_BYTES_MAX:
-            raise errors.TooLarge(f"the list of refs is over {FORM_BYTES_MAX:,} bytes: download in parts")
+    form = await whole_body(request, FORM_BYTES_MAX)
     fields = parse_qs(form.decode("ascii", "replace"))
     refs = [Ref.parse(text) for text in ",".join(fields.get("refs", [])).split(",") if text]
     files_max = work.settings.integer("thumbs.zip_files_max")
