@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 Boxwork said no (the message says why), 2 the call itself 
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,14 @@ class Context:
         if must_exist:
             self.must_exist()
         return open(self.directory, packs=packs, settings=self.flags)
+
+    @property
+    def user(self) -> str:
+        """Who sits here, for histories."""
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):  # a container whose user has no name
+            return "somebody"
 
     def must_exist(self) -> None:
         """Refuse a directory that is no data directory."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,7 +56,11 @@ def _running(app: App, context: Any) -> None:
             wanted = msgspec.structs.replace(wanted, clean=clean)
         with context.work() as work, output.progress("comparing") as bar:
             done = work.part("compare").run(
-                table, wanted, name=name, who=_who(), progress=lambda at, total, said: bar.at(at, total, note=said)
+                table,
+                wanted,
+                name=name,
+                who=context.user,
+                progress=lambda at, total, said: bar.at(at, total, note=said),
             )
             view = _outlook(work).run(done["name"], done["number"])
         view.update(computed=done["computed"], remembered=done["remembered"], took_ns=done["took_ns"])
@@ -193,10 +196,3 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 
 def _seconds(times: dict[str, Any], lap: str) -> str:
     return f"{times[lap] / 1e9:.2f}" if lap in times else "–"
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        return "unknown"

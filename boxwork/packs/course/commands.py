@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,6 @@ def commands(context: Any) -> App:
     _add_versions(app, context)
     _add_people(app, context)
     return app
-
-
-def user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
-        return "somebody"
 
 
 def _add_writing(app: App, context: Any) -> None:
@@ -63,7 +55,7 @@ def _add_writing(app: App, context: Any) -> None:
         author: who; the default is the user of this machine
         """
         with context.work() as work:
-            told = work.part("course").publish(folder, by=author or user(), why=reason)
+            told = work.part("course").publish(folder, by=author or context.user, why=reason)
         output.answer(told, said(told))
 
 
@@ -138,7 +130,7 @@ def _add_versions(app: App, context: Any) -> None:
         author: who; the default is the user of this machine
         """
         with context.work() as work:
-            told = work.part("course").restore(course, version, by=author or user(), why=reason)
+            told = work.part("course").restore(course, version, by=author or context.user, why=reason)
         output.answer(told, said(told))
 
 

@@ -101,10 +101,10 @@ def _add_versions(app: App, context: Any) -> None:
             raise errors.BadInput(f"{folder} is no folder: give the folder that holds release.toml")
         with context.work() as work:
             counter = at(work, server)
-            version = counter.publish(folder, author or wording.user(), reason)
+            version = counter.publish(folder, author or context.user, reason)
             output.answer(version, f"version {version['number']} is published: {reason}")
             if roll_out:
-                started = counter.start(version["number"], author or wording.user(), reason, {})
+                started = counter.start(version["number"], author or context.user, reason, {})
                 output.say(f"rollout {started['number']} to {started['cohort']} hosts has begun")
 
     @app.command
@@ -121,7 +121,7 @@ def _add_versions(app: App, context: Any) -> None:
         """
         plan: dict[str, object] = {"kind": "once", "bake_s": 0} if at_once else {}
         with context.work() as work:
-            found = at(work, server).start(version, who or wording.user(), why, plan)
+            found = at(work, server).start(version, who or context.user, why, plan)
         output.answer(found, f"rollout {found['number']} takes {found['cohort']} hosts to version {version}")
 
     @app.command
@@ -153,7 +153,7 @@ def _add_overrides(app: App, context: Any) -> None:
 
         values = read_values(pairs)
         with context.work() as work:
-            found = at(work, server).override(scope, values, author or wording.user(), reason)
+            found = at(work, server).override(scope, values, author or context.user, reason)
         output.answer(found, f"version {found['number']} has it: {found['reason']}")
 
     @app.command
@@ -169,5 +169,5 @@ def _add_overrides(app: App, context: Any) -> None:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = at(work, server).unset(scope, list(columns), author or wording.user(), reason)
+            found = at(work, server).unset(scope, list(columns), author or context.user, reason)
         output.answer(found, f"version {found['number']} has it: {found['reason']}")

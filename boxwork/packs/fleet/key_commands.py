@@ -68,7 +68,7 @@ def _keys(context: Any, at: Any) -> App:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = at(work, server).new_key(author or wording.user(), reason)
+            found = at(work, server).new_key(author or context.user, reason)
         output.answer(found, f"{found['key']}\nwhen `fleet status` says that every host is well, retire the old one")
 
     @group.command
@@ -96,7 +96,7 @@ def _keys(context: Any, at: Any) -> App:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = at(work, server).retire_key(key, author or wording.user(), reason, anyway, grace_s)
+            found = at(work, server).retire_key(key, author or context.user, reason, anyway, grace_s)
         output.answer(found, f"{found['key']} is retired")
 
     return group

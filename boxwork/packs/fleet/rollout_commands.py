@@ -54,7 +54,7 @@ def rollout_commands(context: Any, at: Any) -> App:
                 raise errors.BadInput(f"--series {series} is a gate: say above which --p99-ms all go back")
             plan["latency"] = {"series": series, "p99_ms": p99_ms}
         with context.work() as work:
-            found = at(work, server).start(version, who or wording.user(), why, plan, only)
+            found = at(work, server).start(version, who or context.user, why, plan, only)
         output.answer(found, f"rollout {found['number']} to {found['cohort']} hosts has begun")
 
     _add_steering(group, context, at)
@@ -82,7 +82,7 @@ def _add_steering(group: App, context: Any, at: Any) -> None:
                     if running is None or running["is_over"]:
                         raise errors.BadInput(f"no rollout is running, so there is none to {action}")
                     number = running["number"]
-                found = counter.steer(number, action, who or wording.user(), why)
+                found = counter.steer(number, action, who or context.user, why)
             output.answer(found, f"rollout {number} is {found['state']}")
 
         steer.__doc__ = about

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import getpass
 from typing import Any
 
 from boxwork.packs.fleet.roots import said
-
-
-def user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return "somebody"
 
 
 def moment(at_ns: int) -> str:

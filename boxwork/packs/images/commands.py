@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import threading
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +48,7 @@ def _building(app: App, context: Any) -> None:
             builder = Workshop(work).builder
             with narrator:
                 built = builder.build_named(
-                    recipe, who=_who(), reason=reason, age_s_max=0.0 if fresh else None, on_start=narrator.follow
+                    recipe, who=context.user, reason=reason, age_s_max=0.0 if fresh else None, on_start=narrator.follow
                 )
             _tell(output, built)
 
@@ -59,7 +58,7 @@ def _building(app: App, context: Any) -> None:
         failed = 0
         with context.work(must_exist=True) as work:
             rows: list[dict[str, Any]] = []
-            for name, found in Workshop(work).builder.check(who=_who()):
+            for name, found in Workshop(work).builder.check(who=context.user):
                 if isinstance(found, errors.BoxworkError):
                     failed += 1
                     rows.append({"image": name, "version": "", "state": f"failed: {found.message}"})
@@ -150,14 +149,14 @@ def _deciding(app: App, context: Any) -> None:
     def rollback(name: str, number: int = 0, *, reason: str = "") -> None:
         """Let an earlier version count: the one before, or the one of this number."""
         with context.work(must_exist=True) as work:
-            before, now = Workshop(work).builder.rollback(name, number, who=_who(), reason=reason)
+            before, now = Workshop(work).builder.rollback(name, number, who=context.user, reason=reason)
             output.answer({"name": name, "before": before, "now": now}, f"{name}: version {now} counts, {before} did")
 
     @app.command
     def prune(name: str, keep: int) -> None:
         """Forget all versions but the newest KEEP and the one that counts; `boxwork gc` then frees what they held."""
         with context.work(must_exist=True) as work:
-            gone = Workshop(work).builder.prune(name, keep, who=_who())
+            gone = Workshop(work).builder.prune(name, keep, who=context.user)
             output.answer({"name": name, "gone": gone}, f"{len(gone)} versions of {name} are forgotten")
 
     @app.command
@@ -240,10 +239,3 @@ def _time(at_ns: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        return "unknown"

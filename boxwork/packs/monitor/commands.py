@@ -6,7 +6,6 @@ Exit codes for scripts: `status` 1 while an incident is open, `run` that of the 
 from __future__ import annotations
 
 import asyncio
-import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -133,7 +132,7 @@ def _add_orders(app: App, context: Any) -> None:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = _at(work, server).acknowledge(number, who or user(), note)
+            found = _at(work, server).acknowledge(number, who or context.user, note)
         output.answer(found, f"incident {number} is acknowledged by {found['who']}: {found['title']}")
 
     @app.command
@@ -148,7 +147,7 @@ def _add_orders(app: App, context: Any) -> None:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = _at(work, server).resolve(number, who or user(), note)
+            found = _at(work, server).resolve(number, who or context.user, note)
         output.answer(found, f"incident {number} is resolved: {found['title']}")
 
     @app.command
@@ -167,7 +166,7 @@ def _add_orders(app: App, context: Any) -> None:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = _at(work, server).silence(checks, minutes, who or user(), why, in_minutes)
+            found = _at(work, server).silence(checks, minutes, who or context.user, why, in_minutes)
         until = moment(found["until_ns"])
         output.answer(found, f"{checks} is in maintenance until {until} UTC; boxwork monitor unsilence {found['id']}")
 
@@ -182,15 +181,8 @@ def _add_orders(app: App, context: Any) -> None:
         server: the URL of the server, if it is not on this machine's usual port
         """
         with context.work() as work:
-            found = _at(work, server).unsilence(name, who or user())
+            found = _at(work, server).unsilence(name, who or context.user)
         output.answer(found, f"the maintenance of {found['checks']} is over")
-
-
-def user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container whose user has no name
-        return "somebody"
 
 
 def moment(at_ns: int) -> str:
