@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxwork.errors import BadInput, UnsupportedType
-from boxwork.state.order import KEY_BYTES_MAX, SortedKeys, bounds, check_key, encode_key
+from boxwork.state.order import KEY_BYTES_MAX, SortedKeys, bounds, check_key, check_keys, encode_key
 
 part = st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.integers() | st.binary(max_size=5)
 keys = st.lists(part, min_size=1, max_size=4).map(tuple)
@@ -67,3 +67,22 @@ def test_a_key_has_a_bearable_size() -> None:
         check_key(("a" * (KEY_BYTES_MAX + 1),))
     with pytest.raises(UnsupportedType, match="beyond 64 bits"):
         check_key(("a", 2**63))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("t", 2**63), ("t", -(2**63) - 1), ("t", True), ("t", 1.0), ("t", None), ("t", "x" * 2000), ("t", b"x" * 2000),
+        ("t", "a\ud800"), ("t", ("u",)), (), "t", ("t", *["x" * 90] * 20),
+    ],
+    ids=lambda key: repr(key)[:30],
+)  # fmt: skip
+def test_of_many_keys_none_is_let_through_that_is_none_by_itself(bad: Any) -> None:
+    good = [("t", number, "x" * 96, b"x") for number in (1, -(2**63), 2**63 - 1)] + [("tö", "x" * 500, b"\xff")]
+    check_keys(good)
+    with pytest.raises(BadInput):
+        check_key(bad)
+    with pytest.raises(BadInput):
+        check_keys([*good[:3], bad])
+    with pytest.raises(BadInput):
+        check_keys([*good, bad])
