@@ -20,7 +20,8 @@ from boxwork.app.work import Work, open
 from boxwork.cli.output import Output
 from boxwork.errors import BadInput, BoxworkError
 from boxwork.journal import configure
-from boxwork.pack import Pack
+from boxwork.pack import Pack, find_packs
+from boxwork.settings import Settings, merge
 
 DATA_VARIABLE = "BOXWORK_DATA"
 
@@ -38,6 +39,13 @@ class Context:
         if must_exist:
             self.must_exist()
         return open(self.directory, packs=packs, settings=self.flags)
+
+    @property
+    def settings(self) -> Settings:
+        """All settings as they are here, without opening a node."""
+        from boxwork.app.node import CONFIGURATION, all_settings
+
+        return merge(all_settings(find_packs()), file=self.directory / CONFIGURATION, flags=self.flags)
 
     @property
     def user(self) -> str:

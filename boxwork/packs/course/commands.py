@@ -34,7 +34,7 @@ def _add_writing(app: App, context: Any) -> None:
         """Read a course folder and tell every mistake; nothing is kept."""
         from boxwork.packs.course.office import checked, gather
 
-        course = checked(*gather(folder, context_bytes_max(context)))
+        course = checked(*gather(folder, context.settings.integer("course.material_bytes_max")))
         told = {
             "course": course.head.name,
             "days": len(course.head.days),
@@ -57,14 +57,6 @@ def _add_writing(app: App, context: Any) -> None:
         with context.work() as work:
             told = work.part("course").publish(folder, by=author or context.user, why=reason)
         output.answer(told, said(told))
-
-
-def context_bytes_max(context: Any) -> int:
-    """The limit of one handout, without opening a node."""
-    from boxwork.packs.course.settings import SETTINGS
-
-    setting = next(one for one in SETTINGS if one.name == "course.material_bytes_max")
-    return int(context.flags.get(setting.name, setting.default))
 
 
 def counted(told: dict[str, Any]) -> str:

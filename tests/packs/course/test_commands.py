@@ -64,6 +64,14 @@ def test_a_course_is_written_checked_published_edited_and_put_back(boxwork: Any,
     assert "pages/venue.md: it has no head" in told
 
 
+def test_a_check_knows_the_limit_of_this_place(boxwork: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxwork("sample", str(tmp_path / "mine"))
+    monkeypatch.setenv("BOXWORK_COURSE_MATERIAL_BYTES_MAX", "100")
+    code, told = boxwork("check", str(tmp_path / "mine"))
+    assert code != 0
+    assert "course.material_bytes_max" in told.replace("\n", "")
+
+
 def test_people_are_listed_and_cancelled_beside_a_running_server(boxwork: Any, beside: Any, stage: Stage) -> None:
     stage.register("ada")
     stage.register("bob", wishes="tea")
